@@ -1,0 +1,3 @@
+"""Fine-tune image captioners by reinforcement learning."""
+
+__version__ = "0.1.0"
