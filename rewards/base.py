@@ -2,8 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -43,11 +43,21 @@ class Candidates:
             column = getattr(self, name)
             if column is not None and len(column) != len(self.captions):
                 raise RewardError(
-                    f"Candidates.{name} has {len(column)} entries for {len(self.captions)} captions: give one per caption"
+                    f"Candidates.{name} has {len(column)} entries for {len(self.captions)} captions: give one each"
                 )
 
     def __len__(self) -> int:
         return len(self.captions)
+
+    def reference_tuples(self) -> list[tuple[str, ...]]:
+        """The references of each caption as tuples, which can key a cache; an error where a caption has none."""
+        if self.references is None:
+            raise RewardError("this reward compares with references, and Candidates.references is None: give them")
+        tuples = [tuple(references) for references in self.references]
+        if () in tuples:
+            caption = self.captions[tuples.index(())]
+            raise RewardError(f"caption {caption!r} has no references: give at least one, or leave the image out")
+        return tuples
 
 
 @dataclass(frozen=True)
@@ -67,12 +77,12 @@ class Signature:
 class Reward(ABC):
     """Captions in, one number per caption out. The same object serves as training reward and as metric.
 
-    A subclass states what it needs through the two class variables, so that references are not looked up and
-    images not decoded for rewards that do not use them.
+    A subclass states what it needs through the two attributes, so that references are not looked up and images not
+    decoded for rewards that do not use them.
     """
 
-    needs_references: ClassVar[bool] = False
-    needs_images: ClassVar[bool] = False
+    needs_references: bool = False
+    needs_images: bool = False
 
     @abstractmethod
     def __call__(self, candidates: Candidates) -> Float64[np.ndarray, " captions"]:
@@ -82,6 +92,14 @@ class Reward(ABC):
     def signature(self) -> Signature:
         """How the scores are made; the class name alone unless the subclass says more."""
         return Signature(type(self).__name__)
+
+    def signature_of(self, candidates: Candidates) -> Signature:
+        """The signature with what only the data shows: how many references a caption has (``refs:5``, ``refs:4-6``)."""
+        if not self.needs_references or not candidates.references:
+            return self.signature
+        sizes = [len(references) for references in candidates.references]
+        refs = str(min(sizes)) if min(sizes) == max(sizes) else f"{min(sizes)}-{max(sizes)}"
+        return replace(self.signature, settings={**self.signature.settings, "refs": refs})
 
     def prepare(self, references: Sequence[Sequence[str]]) -> None:  # noqa: B027 - a hook, empty by default
         """Take in the training references, one sequence per image, before the first score. Called once per run."""

@@ -13,9 +13,7 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor
 
-
-class UserError(ValueError):
-    """A mistake the user can mend: the command line shows its message as one line, without a traceback."""
+from rlcap.errors import UserError as UserError
 
 
 @dataclass(frozen=True)
@@ -90,6 +88,10 @@ class Captions:
     def __len__(self) -> int:
         return int(self.token_ids.shape[0])
 
+    def rows(self, images: int) -> Int[Tensor, "images each"]:
+        """The row numbers of each image's captions."""
+        return torch.arange(len(self), device=self.token_ids.device).reshape(images, -1)
+
     def select(self, index: Int[Tensor, " chosen"]) -> "Captions":
         """The chosen captions, in that order."""
         return Captions(
@@ -113,7 +115,9 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.temperature <= 0:
-            raise UserError(f"temperature must be above 0, got {self.temperature}: for the most probable caption decode greedily")
+            raise UserError(
+                f"temperature must be above 0, got {self.temperature}: for the most probable caption decode greedily"
+            )
         if self.top_k < 0:
             raise UserError(f"top_k must be 0 (off) or more, got {self.top_k}")
         if not 0 < self.top_p <= 1:
@@ -126,22 +130,41 @@ class Rollout:
 
     Attributes:
         encoded: the encodings of the images, with the encoder's graph when the encoder learns.
-        captions: captions to learn from, ``samples`` per image, image-major.
-        samples: captions per image.
-        advantages: weight of each token's log-probability in the policy gradient.
+        captions: captions to learn from, image-major, equally many per image.
+        advantages: the weight of each token's log-probability in the objective.
+        decoded: captions decoded to make it, baselines included: what runs of equal budget have equally many of.
         stats: numbers to log, named as in ``rlcap.training.recorder``.
     """
 
     encoded: Encoded
     captions: Captions
-    samples: int
     advantages: Float[Tensor, "captions length"]
+    decoded: int = 0
     stats: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def captions_per_image(self) -> int:
+        """How many captions each image has."""
+        return len(self.captions) // len(self.encoded)
 
 
 @dataclass(frozen=True)
 class Loss:
-    """The number to descend, and numbers to log beside it."""
+    """What to descend, as a sum and the number of units it is to be averaged over.
 
-    value: Float[Tensor, ""]
-    stats: Mapping[str, Tensor | float] = field(default_factory=dict)
+    Kept apart so that the average is right over micro-batches and processes of different sizes.
+
+    Attributes:
+        total: the sum over the units.
+        count: the units, tokens or captions.
+        stats: numbers to log.
+    """
+
+    total: Float[Tensor, ""]
+    count: Float[Tensor, ""]
+    stats: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def mean(self) -> Float[Tensor, ""]:
+        """The loss of this batch alone."""
+        return self.total / self.count.clamp(min=1)

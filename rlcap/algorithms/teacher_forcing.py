@@ -1,0 +1,93 @@
+"""Teacher forcing: make the references likely.
+
+The loss is the cross-entropy of each reference's tokens given those before it:
+
+    L = - sum_t log pi(w*_t | w*_1 .. w*_{t-1}, image)
+"""
+
+from typing import ClassVar
+
+import torch
+
+from rlcap.algorithms.base import Algorithm, Scorer
+from rlcap.functional.losses import Normalization, negative_log_likelihood, reduce_tokens
+from rlcap.functional.sampling import image_generator
+from rlcap.policies.base import Policy
+from rlcap.types import Batch, Captions, Loss, Rollout, UserError
+
+
+class TeacherForcing(Algorithm):
+    """Maximum likelihood on the reference captions. Each image is encoded once for all its references.
+
+    Args:
+        policy: the captioner.
+        captions_per_image: references used per image and step, drawn anew each time if an image has more. An image
+            with fewer repeats some.
+        max_length: references are cut at so many tokens.
+        label_smoothing: share of the target spread over the whole vocabulary. Szegedy et al. 2016.
+        normalization: what the loss is averaged over.
+        scheduled_sampling: probability that an input word is replaced by one the policy draws there, in two parallel
+            passes. Bengio et al. 2015; for Transformers, Mihaylova & Martins 2019.
+    """
+
+    dropout: ClassVar[bool] = True
+    rewarded: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        policy: Policy,
+        captions_per_image: int = 5,
+        max_length: int = 30,
+        label_smoothing: float = 0.0,
+        normalization: Normalization = Normalization.TOKEN,
+        scheduled_sampling: float = 0.0,
+    ) -> None:
+        super().__init__(policy)
+        if captions_per_image < 1:
+            raise UserError(f"captions_per_image must be at least 1, got {captions_per_image}")
+        for name, share in (("label_smoothing", label_smoothing), ("scheduled_sampling", scheduled_sampling)):
+            if not 0 <= share < 1:
+                raise UserError(f"{name} must be in [0, 1), got {share}")
+        self.captions_per_image = captions_per_image
+        self.max_length = max_length
+        self.label_smoothing = label_smoothing
+        self.normalization = normalization
+        self.scheduled_sampling = scheduled_sampling
+
+    def act(self, batch: Batch, scorer: Scorer, key: tuple[int, ...]) -> Rollout:
+        """Choose references; the teacher acts, so nothing is decoded or scored."""
+        chosen = [
+            caption
+            for image_id, references in zip(batch.image_ids, batch.references, strict=True)
+            for caption in self._choose(references, image_id, key)
+        ]
+        captions = self.policy.tokenize(chosen, self.max_length)
+        device = self.policy.device
+        captions = Captions(captions.token_ids.to(device), captions.mask.to(device))
+        stats = {"caption/length": float(captions.mask.sum(dim=1).float().mean())}
+        return Rollout(self.policy.encode(batch), captions, captions.mask.float(), stats=stats)
+
+    def _choose(self, references: tuple[str, ...], image_id: str, key: tuple[int, ...]) -> list[str]:
+        if not references:
+            raise UserError(f"image {image_id} has no reference captions to learn from")
+        if len(references) == self.captions_per_image:
+            return list(references)
+        order = image_generator(image_id, key).permutation(len(references))
+        return [references[order[turn % len(order)]] for turn in range(self.captions_per_image)]
+
+    def forward(self, rollout: Rollout) -> Loss:
+        """Cross-entropy of the references."""
+        captions = rollout.captions
+        encoded = rollout.encoded.repeat(rollout.captions_per_image)
+        inputs = captions
+        if self.scheduled_sampling:
+            with torch.no_grad():
+                guesses = torch.distributions.Categorical(
+                    logits=self.policy.predict(encoded, captions).log_probabilities
+                ).sample()
+            replaced = torch.rand(guesses.shape, device=guesses.device) < self.scheduled_sampling
+            inputs = Captions(torch.where(replaced & captions.mask, guesses, captions.token_ids), captions.mask)
+        log_probabilities = self.policy.predict(encoded, inputs).log_probabilities
+        loss = negative_log_likelihood(log_probabilities, captions.token_ids, self.label_smoothing)
+        total, count = reduce_tokens(loss * rollout.advantages, captions.mask, self.normalization)
+        return Loss(total, count, {"loss/policy": (total / count).detach()})

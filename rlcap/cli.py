@@ -1,0 +1,369 @@
+"""The command line: the only module that parses. Each command is a function of its arguments."""
+
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser, Namespace
+
+from rewards.base import Reward, RewardError
+from rlcap import __version__
+from rlcap.errors import UserError
+
+logger = logging.getLogger("rlcap")
+INTERRUPTED = 130  # what shells give for a command stopped by Ctrl-C
+
+
+class Parser(ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print the message on one line and exit with status 2."""
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
+
+
+# --- rlcap train
+
+
+def experiment_parser(prog: str) -> Parser:
+    """The parser of a training run's configuration."""
+    from rlcap.config import Experiment
+
+    parser = Parser(prog=prog, description="Train a captioner: the YAML says by which algorithm, on what.")
+    parser.add_argument("--config", action="config", help="YAML file; later options override it")
+    parser.add_argument("--output", type=str, default="runs/run", help="run folder to make")
+    parser.add_argument("--resume", type=str, default=None, help="run folder to go on with; no --config then")
+    parser.add_class_arguments(Experiment)
+    return parser
+
+
+def train(arguments: Sequence[str], prog: str = "rlcap train") -> None:
+    """Train in a new run folder, or go on with one."""
+    from rlcap.policies import quiet
+    from rlcap.training import Interrupted
+    from rlcap.training.run_folder import CONFIG_FILE, create_run
+
+    quiet()
+    parser = experiment_parser(prog)
+    resumed = _value_of("--resume", arguments)
+    if resumed is not None:
+        folder = Path(resumed)
+        if not (folder / CONFIG_FILE).is_file():
+            raise UserError(f"nothing to resume: {folder} holds no {CONFIG_FILE}")
+        config = parser.parse_args(["--config", str(folder / CONFIG_FILE), *arguments])
+        _start_from_checkpoint(config, folder)
+    else:
+        config = parser.parse_args(arguments)
+        folder = Path(config.output)
+    trainer = _trainer(parser, config, folder, resumed is not None)
+    if resumed is None and trainer.accelerator.is_main_process:
+        create_run(folder, _dump(parser, config))
+    trainer.accelerator.wait_for_everyone()
+    try:
+        evaluation = trainer.run()
+    except Interrupted as stop:
+        logger.warning("%s", stop)
+        sys.exit(INTERRUPTED)
+    if evaluation is not None:
+        numbers = "  ".join(f"{name} {scores['value']:.4f}" for name, scores in evaluation.scores.items())
+        logger.info("%s, %s split: %s", folder, trainer.evaluation.test, numbers)
+
+
+def _trainer(parser: Parser, config: Namespace, folder: Path, resumed: bool) -> Any:
+    import torch
+
+    from rlcap.config import Experiment
+    from rlcap.training.run_folder import refuse_overwriting
+
+    if not resumed:
+        refuse_overwriting(folder)
+    torch.manual_seed(config.training.seed)
+    built = parser.instantiate_classes(config)
+    names = Experiment.__dataclass_fields__
+    return Experiment(**{name: built[name] for name in names}).trainer(folder)
+
+
+def _start_from_checkpoint(config: Namespace, folder: Path) -> None:
+    """Take the policy from the latest checkpoint, if there is one, instead of from where the run started."""
+    from rlcap.training.checkpoint import Checkpoints
+
+    latest = Checkpoints(folder / "checkpoints").latest()
+    if latest is not None:
+        config.policy = Namespace(
+            class_path="rlcap.policies.load_policy", init_args=Namespace(directory=str(latest / "policy"))
+        )
+
+
+def _dump(parser: Parser, config: Namespace) -> str:
+    kept = config.clone()
+    for name in ("config", "output", "resume"):
+        kept.pop(name, None)
+    text: str = parser.dump(kept, skip_none=False)
+    return text
+
+
+# --- rlcap evaluate
+
+
+def evaluate(arguments: Sequence[str], prog: str = "rlcap evaluate") -> None:
+    """Measure a policy on a split of a data set."""
+    import yaml
+    from tqdm import tqdm
+
+    from rlcap.data.base import CaptionDataset
+    from rlcap.data.loader import loader
+    from rlcap.evaluation import EvaluationOptions
+    from rlcap.evaluation import evaluate as measure
+    from rlcap.evaluation.evaluate import write_thumbnails
+    from rlcap.policies import quiet
+    from rlcap.policies.base import Decoding, load_policy
+    from rlcap.training.run_folder import CONFIG_FILE
+
+    quiet()
+    parser = Parser(prog=prog, description="Decode a split with a policy and score the captions.")
+    parser.add_argument("policy", type=str, help="run folder, checkpoint or saved policy")
+    parser.add_argument("--data", type=CaptionDataset | None, default=None, help="data set; default: the run's own")
+    parser.add_argument("--split", type=str, default="test")
+    parser.add_argument("--decoding", type=Decoding, default=Decoding())
+    parser.add_argument("--metrics", type=dict[str, Reward], default={}, help="beside CIDEr-D, BLEU and ROUGE-L")
+    parser.add_argument("--images_per_batch", type=int, default=64)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--on_bad_image", type=str, choices=["stop", "skip"], default="stop")
+    parser.add_argument("--output", type=str, default=None, help="folder; default: a new one under evaluation/")
+    parser.add_argument("--device", type=str, default=None)
+    config = parser.parse_args(arguments)
+    folder = Path(config.policy)
+    if config.data is None:
+        if not (folder / CONFIG_FILE).is_file():
+            raise UserError(f"{folder} is no run folder with a data set of its own: name one with --data")
+        described = yaml.safe_load((folder / CONFIG_FILE).read_text())["data"]
+        config = parser.parse_args([*arguments, "--data", json.dumps(described)])
+    built = parser.instantiate_classes(config)
+    options = EvaluationOptions(
+        decoding=built.decoding, metrics=built.metrics, images_per_batch=config.images_per_batch
+    )
+    policy = load_policy(config.policy).to(_device(config.device))
+    batches = loader(
+        built.data,
+        config.split,
+        policy.process_images,
+        options.images_per_batch,
+        workers=config.workers,
+        on_bad_image=config.on_bad_image,
+    )
+    name = config.split if options.decoding.beams == 1 else f"{config.split}-{str(options.decoding).replace(' ', '')}"
+    place = Path(config.output) if config.output else folder / "evaluation" / name
+    if (place / "scores.json").exists() and config.output:
+        raise UserError(f"{place} holds an evaluation already: choose another --output")
+    with tqdm(total=batches.length, desc=f"decoding {config.split}", dynamic_ncols=True) as bar:
+        evaluation = measure(policy, batches, options, progress=bar.update)
+    evaluation.write(place, split=config.split, decoding=str(options.decoding))
+    write_thumbnails(built.data, config.split, place / "images", options.thumbnails)
+    for metric, score in evaluation.scores.items():
+        logger.info("%-10s %.4f   %s", metric, score["value"], score["signature"])
+    logger.info("written to %s", place)
+
+
+# --- rlcap caption
+
+
+def caption(arguments: Sequence[str], prog: str = "rlcap caption") -> None:
+    """Caption photos."""
+    import torch
+
+    from rlcap.data.base import read_image
+    from rlcap.policies import quiet
+    from rlcap.policies.base import Decoding, load_policy
+    from rlcap.types import Batch, Sampling
+
+    quiet()
+    parser = Parser(prog=prog, description="Caption photos with a trained policy.")
+    parser.add_argument("images", type=str, nargs="+", help="photos")
+    parser.add_argument("--policy", type=str, required=True, help="run folder, checkpoint or saved policy")
+    parser.add_argument("--decoding", type=Decoding, default=Decoding())
+    parser.add_argument("--samples", type=int, default=0, help="sampled captions per photo instead of the best one")
+    parser.add_argument("--sampling", type=Sampling, default=Sampling())
+    parser.add_argument("--seed", type=int, default=0, help="of the samples")
+    parser.add_argument("--json", action="store_true", help="one JSON object per photo")
+    parser.add_argument("--device", type=str, default=None)
+    config = parser.instantiate_classes(parser.parse_args(arguments))
+    if config.samples < 0:
+        raise UserError(f"--samples must be 0 (the best caption) or more, got {config.samples}")
+    paths = [Path(image) for image in config.images]
+    photos = [read_image(path) for path in paths]
+    policy = load_policy(config.policy).to(_device(config.device)).eval()
+    for path, photo in zip(paths, photos, strict=True):
+        batch = Batch((path.name,), ((),), pixel_values=policy.process_images([photo])).to(policy.device)
+        with torch.no_grad():
+            encoded = policy.encode(batch)
+            if config.samples:
+                captions = policy.generate(
+                    encoded,
+                    batch.image_ids,
+                    samples=config.samples,
+                    greedy=False,
+                    key=(config.seed,),
+                    sampling=config.sampling,
+                    max_length=config.decoding.max_length,
+                )
+            else:
+                captions = policy.caption(encoded, config.decoding)
+        texts = policy.detokenize(captions)
+        if config.json:
+            sys.stdout.write(json.dumps({"image": str(path), "captions": texts}, ensure_ascii=False) + "\n")
+        else:
+            sys.stdout.writelines(f"{path}: {text}\n" for text in texts)
+
+
+# --- rlcap score
+
+
+def score(arguments: Sequence[str], prog: str = "rlcap score") -> None:
+    """Score a file of captions against a file of references; no model needed."""
+    from rewards.files import read_candidates, write_scores
+    from rewards.metrics import rewards_named, standard_metrics
+
+    parser = Parser(prog=prog, description="Score captions against references.")
+    parser.add_argument("--candidates", type=str, required=True, help="COCO results: [{image_id, caption}, ...]")
+    parser.add_argument(
+        "--references", type=str, required=True, help="{image_id: [caption, ...]} or COCO annotations; may be .gz"
+    )
+    parser.add_argument(
+        "--rewards",
+        type=str,
+        nargs="+",
+        default=list(standard_metrics()),
+        help=f"any of {', '.join(standard_metrics())}, or import paths of Reward classes or functions",
+    )
+    parser.add_argument("--output", type=str, required=True, help="JSON file to write")
+    config = parser.parse_args(arguments)
+    candidates = read_candidates(Path(config.candidates), Path(config.references))
+    rewards = rewards_named(config.rewards)
+    summary = write_scores(Path(config.output), candidates, rewards)
+    for name, value in summary.items():
+        sys.stdout.write(f"{name:<10} {value['value']:.4f}   {value['signature']}\n")
+
+
+# --- rlcap report
+
+
+def report(arguments: Sequence[str], prog: str = "rlcap report") -> None:
+    """Compare runs in a page that opens offline."""
+    from rlcap.reporting import write_report
+
+    parser = Parser(prog=prog, description="Compare run folders in one HTML page and one Markdown file.")
+    parser.add_argument("runs", type=str, nargs="+", help="run folders; the first is what the others are compared with")
+    parser.add_argument("--output", type=str, default="report", help="folder to write")
+    parser.add_argument("--split", type=str, default="test")
+    parser.add_argument("--title", type=str | None, default=None)
+    config = parser.parse_args(arguments)
+    page = write_report([Path(run) for run in config.runs], Path(config.output), config.split, config.title)
+    logger.info("report: %s", page)
+
+
+# --- rlcap quickstart
+
+
+def quickstart(arguments: Sequence[str], prog: str = "rlcap quickstart") -> None:
+    """Teacher forcing, then self-critical training, on scenes that rlcap draws itself; then the report."""
+    from rlcap.reporting import write_report
+
+    parser = Parser(prog=prog, description="The whole journey on synthetic scenes: under 5 minutes on 2 CPU cores.")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=str, default="quickstart", help="folder to make")
+    config = parser.parse_args(arguments)
+    output = Path(config.output)
+    if output.exists() and any(output.iterdir()):
+        raise UserError(f"{output} exists and is not empty: choose another --output")
+    recipes = Path(__file__).parent / "quickstart"
+    teacher, critical = output / "teacher_forcing", output / "self_critical"
+    seed = ["--training.seed", str(config.seed)]
+    train(["--config", str(recipes / "teacher_forcing.yaml"), "--output", str(teacher), *seed], prog)
+    start = ["--policy.init_args.directory", str(teacher)]
+    train(["--config", str(recipes / "self_critical.yaml"), "--output", str(critical), *start, *seed], prog)
+    page = write_report([teacher, critical], output / "report", title="rlcap quick start")
+    before, after = (
+        json.loads((run / "evaluation/test/scores.json").read_text())["scores"]["CIDEr-D"]["value"]
+        for run in (teacher, critical)
+    )
+    sys.stdout.write(f"report: {page}\n")
+    sys.stdout.write(
+        f"CIDEr-D on the test split: {before:.3f} after teacher forcing, {after:.3f} after self-critical training "
+        f"({(after - before) / before:+.1%})\n"
+    )
+
+
+# --- all commands
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "quickstart": quickstart,
+    "train": train,
+    "evaluate": evaluate,
+    "caption": caption,
+    "score": score,
+    "report": report,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; a user's mistake is one line on standard error and exit status 2."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logger.setLevel(logging.INFO)
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # for the user's own rewards; last, so that no library is shadowed
+    if not given or given[0] in ("-h", "--help"):
+        sys.stdout.write(_usage())
+        return
+    if given[0] == "--version":
+        sys.stdout.write(f"rlcap {__version__}\n")
+        return
+    command = COMMANDS.get(given[0])
+    if command is None:
+        sys.stderr.write(f"rlcap: error: no command {given[0]!r}; there are {', '.join(COMMANDS)}\n")
+        sys.exit(2)
+    try:
+        command(given[1:])
+    except (UserError, RewardError) as error:
+        sys.stderr.write(f"rlcap {given[0]}: error: {' '.join(str(error).split())}{_place(error.__cause__)}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"rlcap {given[0]}: interrupted\n")
+        sys.exit(INTERRUPTED)
+
+
+def _usage() -> str:
+    lines = [f"  {name:<11} {(command.__doc__ or '').splitlines()[0]}" for name, command in COMMANDS.items()]
+    return "\n".join(["usage: rlcap COMMAND ... (rlcap COMMAND --help says more)", "", *lines, ""])
+
+
+def _place(cause: BaseException | None) -> str:
+    """Where in the user's own reward the error was raised."""
+    if cause is None or cause.__traceback__ is None:
+        return ""
+    frame = traceback.extract_tb(cause.__traceback__)[-1]
+    return f" (in {frame.filename}, line {frame.lineno})"
+
+
+def _value_of(option: str, arguments: Sequence[str]) -> str | None:
+    """The value of an option that must be known before the others are parsed."""
+    for position, argument in enumerate(arguments):
+        if argument == option and position + 1 < len(arguments):
+            return arguments[position + 1]
+        if argument.startswith(f"{option}="):
+            return argument.partition("=")[2]
+    return None
+
+
+def _device(name: str | None) -> Any:
+    import torch
+
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Decode a split, score it with every metric, and write predictions.jsonl and scores.json."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import torch
+
+from rewards.base import Candidates, Reward
+from rewards.metrics import standard_metrics
+from rewards.statistics import caption_statistics
+from rewards.tokenize import ptb_tokenize
+from rlcap.data.base import CaptionDataset, UnreadableImageError
+from rlcap.functional.masking import ended
+from rlcap.policies.base import Decoding, Policy
+from rlcap.types import Batch, UserError
+
+THUMBNAIL_PIXELS = 160
+Gather = Callable[[list[Any]], list[Any]]
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """How a policy is measured.
+
+    Attributes:
+        decoding: greedy or beam search.
+        metrics: what is computed beside CIDEr-D, BLEU and ROUGE-L, by name; any reward will do.
+        best: the metric by which the best checkpoint is kept.
+        validation: the split measured while training.
+        test: the split measured at the end, with the best checkpoint; None leaves it out.
+        images_per_batch: images decoded together.
+        thumbnails: how many images are kept small beside the predictions, for reports.
+    """
+
+    decoding: Decoding = field(default_factory=Decoding)
+    metrics: dict[str, Reward] = field(default_factory=dict)
+    best: str = "CIDEr-D"
+    validation: str = "val"
+    test: str | None = "test"
+    images_per_batch: int = 64
+    thumbnails: int = 48
+
+    def __post_init__(self) -> None:
+        if self.best not in self.all_metrics:
+            raise UserError(f"evaluation.best is {self.best!r}, which is none of {', '.join(self.all_metrics)}")
+
+    @property
+    def all_metrics(self) -> dict[str, Reward]:
+        """The standard metrics and those asked for besides."""
+        return standard_metrics() | self.metrics
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a policy said of a split, and how good it was.
+
+    Attributes:
+        predictions: one mapping per image: image_id, caption, ended, references, scores.
+        scores: value and signature of each metric over all images.
+        statistics: length, bad endings, diversity.
+    """
+
+    predictions: Sequence[Mapping[str, Any]]
+    scores: Mapping[str, Mapping[str, Any]]
+    statistics: Mapping[str, float]
+
+    def value(self, metric: str) -> float:
+        """A metric's value over all images."""
+        return float(self.scores[metric]["value"])
+
+    def write(self, folder: Path, **facts: Any) -> None:
+        """Write predictions.jsonl and scores.json, which also holds the facts given (split, step, decoding)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = "".join(json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in self.predictions)
+        _write_aside(folder / "predictions.jsonl", lines)
+        summary = {**facts, "images": len(self.predictions), "scores": self.scores, "statistics": self.statistics}
+        _write_aside(folder / "scores.json", json.dumps(summary, indent=2) + "\n")
+
+
+def evaluate(
+    policy: Policy,
+    batches: Iterable[Batch],
+    options: EvaluationOptions,
+    gather: Gather = list,
+    progress: Callable[[int], None] = lambda images: None,
+) -> Evaluation:
+    """Decode every image of the batches and score the captions.
+
+    Args:
+        policy: the captioner; its dropout is switched off meanwhile.
+        batches: a split, each image once.
+        options: decoding and metrics.
+        gather: joins the predictions of several processes.
+        progress: told how many images each batch held.
+    """
+    training = policy.training
+    policy.eval()
+    predictions: list[dict[str, Any]] = []
+    for batch in batches:
+        with torch.no_grad():
+            captions = policy.caption(policy.encode(batch.to(policy.device)), options.decoding)
+        closed = ended(captions.token_ids.masked_fill(~captions.mask, policy.pad_id), policy.eos_id).tolist()
+        for row, caption in enumerate(policy.detokenize(captions)):
+            predictions.append(
+                {
+                    "image_id": batch.image_ids[row],
+                    "caption": caption,
+                    "ended": closed[row],
+                    "references": list(batch.references[row]),
+                }
+            )
+        progress(len(batch))
+    policy.train(training)
+    return score(sorted(gather(predictions), key=lambda prediction: str(prediction["image_id"])), options.all_metrics)
+
+
+def score(predictions: Sequence[Mapping[str, Any]], metrics: Mapping[str, Reward]) -> Evaluation:
+    """Score predictions already made; each needs image_id, caption, and references where a metric uses them."""
+    candidates = Candidates(
+        [prediction["caption"] for prediction in predictions],
+        references=[prediction["references"] for prediction in predictions],
+        image_ids=[prediction["image_id"] for prediction in predictions],
+        ended=[prediction["ended"] for prediction in predictions],
+    )
+    each = {name: np.asarray(metric(candidates), dtype=float) for name, metric in metrics.items()}
+    scored = [
+        {**prediction, "scores": {name: float(values[row]) for name, values in each.items()}}
+        for row, prediction in enumerate(predictions)
+    ]
+    scores = {
+        name: {"value": metric.corpus(candidates), "signature": str(metric.signature_of(candidates))}
+        for name, metric in metrics.items()
+    }
+    return Evaluation(scored, scores, caption_statistics(ptb_tokenize(candidates.captions)))
+
+
+def write_thumbnails(dataset: CaptionDataset, split: str, folder: Path, count: int) -> None:
+    """Keep some images of a split, evenly spread over it, as small JPEGs named by image id."""
+    records = sorted(dataset.records(split), key=lambda record: record.image_id)
+    if not records or not count:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for row in sorted({round(row) for row in np.linspace(0, len(records) - 1, count)}):
+        try:
+            image = dataset.open_image(records[row])
+        except UnreadableImageError:
+            continue  # the loader has named it already, as on_bad_image says
+        image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+        image.save(folder / f"{quote(records[row].image_id, safe='')}.jpg", quality=85)
+
+
+def _write_aside(path: Path, text: str) -> None:
+    aside = path.with_name(f".{path.name}.partial")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)

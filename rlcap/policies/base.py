@@ -1,0 +1,310 @@
+"""What every captioner must offer, and what they all share: decoding from an encoding, scoring captions against it."""
+
+import importlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from PIL import Image
+from torch import Tensor, nn
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+from rlcap.functional.masking import until_eos
+from rlcap.functional.sampling import draw, gather_logprobs, image_uniforms, log_distribution
+from rlcap.types import Batch, Captions, Encoded, Sampling, UserError
+
+POLICY_FILE = "rlcap_policy.json"
+BEST_FILE = "best.json"
+ProcessImages = Callable[[Sequence[Image.Image]], Float[Tensor, "images channels height width"]]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a policy foresees at every position of a caption.
+
+    Attributes:
+        log_probabilities: of every next token, under the sampling distribution.
+        hidden: the decoder's last hidden state there, for value heads.
+    """
+
+    log_probabilities: Float[Tensor, "captions length vocabulary"]
+    hidden: Float[Tensor, "captions length width"]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How captions are decoded for people: the most probable word at a time, or by beam search.
+
+    Attributes:
+        beams: 1 is greedy; more search for the most probable caption.
+        max_length: the most tokens of a caption, the closing EOS included.
+        length_penalty: exponent of the length that a beam's log-probability is divided by.
+    """
+
+    beams: int = 1
+    max_length: int = 20
+    length_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.beams < 1 or self.max_length < 1:
+            raise UserError(f"beams and max_length must be at least 1, got {self.beams} and {self.max_length}")
+
+    def __str__(self) -> str:
+        return "greedy" if self.beams == 1 else f"beam {self.beams}"
+
+
+class Policy(nn.Module, ABC):
+    """A captioner: images in, captions out, with the log-probability of any caption.
+
+    A family implements the abstract methods; decoding and scoring are the same for all and live here.
+
+    Attributes:
+        eos_id: closes a caption; part of it.
+        pad_id: fills rows after the end.
+        suppressed: tokens that are never drawn.
+    """
+
+    eos_id: int
+    pad_id: int
+    suppressed: tuple[int, ...] = ()
+
+    # --- what a family implements
+
+    @property
+    @abstractmethod
+    def process_images(self) -> ProcessImages:
+        """The image processor: a function that can be sent to worker processes."""
+
+    @abstractmethod
+    def encode(self, batch: Batch) -> Encoded:
+        """The images' encodings, from their pixels or from features computed earlier; with gradients if it learns."""
+
+    @abstractmethod
+    def tokenize(self, captions: Sequence[str], max_length: int) -> Captions:
+        """Captions as tokens, each closed by EOS, cut at ``max_length`` tokens (then without EOS), on the CPU."""
+
+    @abstractmethod
+    def detokenize(self, captions: Captions) -> list[str]:
+        """Captions as text, without special tokens."""
+
+    @abstractmethod
+    def score_tokens(
+        self, encoded: Encoded, token_ids: Int[Tensor, "captions length"]
+    ) -> tuple[Float[Tensor, "captions length vocabulary"], Float[Tensor, "captions length width"]]:
+        """Logits and last hidden states at every position, each seeing the start token and the tokens before it."""
+
+    @abstractmethod
+    def generate_tokens(
+        self, encoded: Encoded, config: GenerationConfig, processors: LogitsProcessorList
+    ) -> Int[Tensor, "captions length"]:
+        """One run of transformers' ``generate`` from the encodings; the start token left out."""
+
+    @abstractmethod
+    def save_files(self, directory: Path) -> None:
+        """Write all that ``load_files`` needs into an existing directory: safetensors and JSON."""
+
+    @classmethod
+    @abstractmethod
+    def load_files(cls, directory: Path) -> "Policy":
+        """The policy that ``save_files`` wrote."""
+
+    def prepare(self, references: Sequence[Sequence[str]]) -> None:
+        """Take in the training references before training; a policy with a vocabulary of its own builds it here."""
+
+    @property
+    def feature_shape(self) -> tuple[int, int] | None:
+        """Regions and width of the frozen encoder's features; None when the encoder learns, so that none can be kept."""
+        return None
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the frozen encoder or its image processor does: the key of features kept on disk."""
+        raise UserError(f"{type(self).__name__} has no frozen encoder whose features could be kept")
+
+    def features(self, pixel_values: Tensor) -> Float[Tensor, "images regions width"]:
+        """What the frozen encoder makes of the images: computed once, kept, and given back in ``Batch.features``."""
+        raise UserError(f"{type(self).__name__} has no frozen encoder whose features could be kept")
+
+    # --- what all families share
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    @torch.no_grad()
+    def generate(
+        self,
+        encoded: Encoded,
+        image_ids: tuple[str, ...],
+        *,
+        samples: int,
+        greedy: bool,
+        key: tuple[int, ...],
+        sampling: Sampling,
+        max_length: int,
+    ) -> Captions:
+        """Sampled captions, and the greedy one, of each image in one decode.
+
+        The rows are image-major; with ``greedy`` the first row of each image is its greedy caption, and the log-
+        probabilities there are of the unprocessed distribution.
+
+        Args:
+            encoded: one row per image.
+            image_ids: one per image; the draws depend on it and on ``key``, not on the batch.
+            samples: sampled captions per image.
+            greedy: also decode the greedy caption.
+            key: what the draws depend on besides, such as run seed and step.
+            sampling: the distribution of the samples.
+            max_length: the most tokens of a caption, EOS included; a caption cut there has no EOS.
+        """
+        uniforms = image_uniforms(image_ids, key, samples, max_length)
+        chooser = _RowChooser(
+            uniforms.to(encoded.states.device), len(encoded), samples, greedy, sampling, self.suppressed
+        )
+        rows = encoded.detach().repeat(samples + int(greedy))
+        token_ids = self.generate_tokens(rows, self._generation_config(max_length), LogitsProcessorList([chooser]))
+        mask = until_eos(token_ids, self.eos_id)
+        logprobs = torch.stack(chooser.logprobs, dim=1)
+        return Captions(token_ids.masked_fill(~mask, self.pad_id), mask, logprobs.masked_fill(~mask, 0.0))
+
+    @torch.no_grad()
+    def caption(self, encoded: Encoded, decoding: Decoding) -> Captions:
+        """The best caption of each image, greedy or by beam search."""
+        config = self._generation_config(decoding.max_length)
+        if decoding.beams > 1:
+            config.num_beams = decoding.beams
+            config.length_penalty = decoding.length_penalty
+            config.early_stopping = False
+        processors = LogitsProcessorList([_Suppress(self.suppressed)])
+        token_ids = self.generate_tokens(encoded, config, processors)
+        mask = until_eos(token_ids, self.eos_id)
+        return Captions(token_ids.masked_fill(~mask, self.pad_id), mask)
+
+    def predict(self, encoded: Encoded, captions: Captions, sampling: Sampling | None = None) -> Prediction:
+        """The distribution at every position of the given captions, in one parallel forward.
+
+        Args:
+            encoded: one row per caption.
+            captions: sampled or reference captions.
+            sampling: the distribution they were drawn from; None is the policy's own, with no token suppressed, as
+                likelihood training needs it.
+        """
+        logits, hidden = self.score_tokens(encoded, captions.token_ids)
+        if sampling is None:
+            return Prediction(logits.float().log_softmax(dim=-1), hidden)
+        keep = captions.token_ids.masked_fill(~captions.mask, self.eos_id)
+        return Prediction(log_distribution(logits, sampling, self.suppressed, keep), hidden)
+
+    def logprobs(
+        self, encoded: Encoded, captions: Captions, sampling: Sampling | None = None
+    ) -> Float[Tensor, "captions length"]:
+        """Log-probability of each token of the given captions; 0 after their end."""
+        log_probabilities = self.predict(encoded, captions, sampling).log_probabilities
+        token_ids = captions.token_ids.masked_fill(~captions.mask, self.eos_id)
+        return gather_logprobs(log_probabilities, token_ids).masked_fill(~captions.mask, 0.0)
+
+    def save(self, directory: Path) -> None:
+        """Write the policy to a directory that ``load_policy`` reads back with identical log-probabilities."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self.save_files(directory)
+        kind = {"class_path": f"{type(self).__module__}.{type(self).__qualname__}"}
+        (directory / POLICY_FILE).write_text(json.dumps(kind) + "\n")
+
+    def _generation_config(self, max_length: int) -> GenerationConfig:
+        return GenerationConfig(
+            max_new_tokens=max_length,
+            do_sample=False,
+            num_beams=1,
+            eos_token_id=self.eos_id,
+            pad_token_id=self.pad_id,
+            use_cache=True,
+        )
+
+
+def load_policy(directory: str) -> Policy:
+    """The policy saved in a directory: a saved policy, a checkpoint, or a run folder (its best checkpoint).
+
+    In a configuration: ``policy: {class_path: rlcap.policies.load_policy, init_args: {directory: runs/mine}}``.
+
+    Raises:
+        UserError: if the directory holds no policy.
+    """
+    folder = policy_folder(Path(directory))
+    class_path = json.loads((folder / POLICY_FILE).read_text())["class_path"]
+    module, _, name = class_path.rpartition(".")
+    kind = getattr(importlib.import_module(module), name)
+    if not (isinstance(kind, type) and issubclass(kind, Policy)):
+        raise UserError(f"{folder / POLICY_FILE} names {class_path}, which is not a Policy")
+    return kind.load_files(folder)
+
+
+def policy_folder(directory: Path) -> Path:
+    """The folder of the policy's files, given them, a checkpoint that holds them, or a run folder.
+
+    Of a run folder it is the best checkpoint's, or the latest's where none was measured.
+    """
+    for folder in (directory, directory / "policy", *_of_run(directory / "checkpoints")):
+        if (folder / POLICY_FILE).is_file():
+            return folder
+    reason = "holds no saved policy or finished checkpoint" if directory.is_dir() else "does not exist"
+    raise UserError(f"{directory} {reason}; give a run folder, a checkpoint or a directory written by Policy.save")
+
+
+def _of_run(checkpoints: Path) -> list[Path]:
+    steps = sorted(int(path.name) for path in checkpoints.glob("[0-9]*"))
+    if (checkpoints / BEST_FILE).is_file():
+        steps.append(json.loads((checkpoints / BEST_FILE).read_text())["step"])
+    return [checkpoints / str(step) / "policy" for step in reversed(steps)]
+
+
+class _RowChooser(LogitsProcessor):
+    """Chooses each row's next token itself, greedy rows and sampled rows in one decode, and keeps its log-probability.
+
+    ``generate`` is told to take the most probable token; after this processor only one token is possible.
+    """
+
+    def __init__(
+        self,
+        uniforms: Float[Tensor, "captions length"],
+        images: int,
+        samples: int,
+        greedy: bool,
+        sampling: Sampling,
+        suppressed: tuple[int, ...],
+    ) -> None:
+        self.uniforms = uniforms
+        self.sampling = sampling
+        self.suppressed = suppressed
+        rows = torch.zeros(images, samples + int(greedy), dtype=torch.bool, device=uniforms.device)
+        rows[:, int(greedy) :] = True
+        self.sampled = rows.flatten().nonzero()[:, 0]
+        self.greedy = (~rows.flatten()).nonzero()[:, 0]
+        self.logprobs: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        chosen = scores.new_empty(len(scores), dtype=torch.long)
+        logprobs = scores.new_empty(len(scores))
+        position = len(self.logprobs)
+        if len(self.greedy):
+            distribution = log_distribution(scores[self.greedy], Sampling(), self.suppressed)
+            logprobs[self.greedy], chosen[self.greedy] = distribution.max(dim=-1)
+        if len(self.sampled):
+            distribution = log_distribution(scores[self.sampled], self.sampling, self.suppressed)
+            tokens = draw(distribution, self.uniforms[:, position])
+            chosen[self.sampled] = tokens
+            logprobs[self.sampled] = gather_logprobs(distribution, tokens)
+        self.logprobs.append(logprobs)
+        return torch.full_like(scores, -torch.inf).scatter(1, chosen[:, None], 0.0)
+
+
+class _Suppress(LogitsProcessor):
+    def __init__(self, suppressed: tuple[int, ...]) -> None:
+        self.suppressed = list(suppressed)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        return scores.index_fill(1, torch.tensor(self.suppressed, dtype=torch.long, device=scores.device), -torch.inf)

@@ -1,0 +1,40 @@
+"""A captioner small enough to learn on a CPU in minutes: a fresh ViT and a fresh decoder."""
+
+from transformers import ViTConfig, ViTImageProcessor, ViTModel
+
+from rlcap.policies.backbone_decoder import BackboneDecoder, DecoderSettings
+from rlcap.policies.images import ImageProcessor
+
+
+class TinyViT(BackboneDecoder):
+    """A randomly initialised ViT encoder with a causal decoder over the data's own words; all of it learns.
+
+    Args:
+        image_size: side of the images in pixels.
+        patch: side of a patch in pixels.
+        encoder_width: of the encoder's hidden states.
+        encoder_layers: encoder blocks.
+        heads: attention heads of the encoder.
+        decoder: the shape of the decoder.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 64,
+        patch: int = 16,
+        encoder_width: int = 64,
+        encoder_layers: int = 3,
+        heads: int = 4,
+        decoder: DecoderSettings = DecoderSettings(width=64, layers=2, heads=4, dropout=0.0, min_count=1),  # noqa: B008
+    ) -> None:
+        config = ViTConfig(
+            image_size=image_size,
+            patch_size=patch,
+            hidden_size=encoder_width,
+            num_hidden_layers=encoder_layers,
+            num_attention_heads=heads,
+            intermediate_size=4 * encoder_width,
+        )
+        size = {"height": image_size, "width": image_size}
+        processor = ImageProcessor(ViTImageProcessor(size=size))
+        self._assemble(ViTModel(config, add_pooling_layer=False), processor, freeze=False, settings=decoder)

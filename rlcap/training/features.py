@@ -1,0 +1,59 @@
+"""Compute a frozen encoder's features of every image once, and read them from disk ever after."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from rlcap.data.base import CaptionDataset
+from rlcap.data.features import Features, FeatureWriter
+from rlcap.data.loader import loader
+from rlcap.policies.base import Policy
+from rlcap.types import UserError
+
+IMAGES_AT_ONCE = 8  # small convolution batches stay in the processor's cache
+
+
+def features_of(
+    dataset: CaptionDataset,
+    splits: Sequence[str],
+    policy: Policy,
+    folder: Path,
+    *,
+    workers: int = 0,
+    on_bad_image: Literal["stop", "skip"] = "stop",
+    progress: Callable[[int], None] = lambda images: None,
+) -> None:
+    """Fill a folder with the features of all images of the splits, one sub-folder per encoder and split.
+
+    What is there already, from the same encoder and image processor, is kept.
+
+    Raises:
+        UserError: if the policy's encoder learns, so that its features change.
+    """
+    if policy.feature_shape is None:
+        raise UserError("training.features needs a frozen encoder: freeze the policy's encoder, or leave features out")
+    for split in splits:
+        place = feature_folder(folder, policy, split)
+        if place.exists():
+            continue
+        batches = loader(
+            dataset, split, policy.process_images, IMAGES_AT_ONCE, workers=workers, on_bad_image=on_bad_image
+        )
+        with FeatureWriter(place, batches.length, *policy.feature_shape, fingerprint=policy.fingerprint) as writer:
+            for batch in batches:
+                assert batch.pixel_values is not None
+                features = policy.features(batch.pixel_values.to(policy.device))
+                writer.write(batch.image_ids, features.to("cpu", torch.float32).numpy())
+                progress(len(batch))
+
+
+def feature_folder(folder: Path, policy: Policy, split: str) -> Path:
+    """Where the features of a split lie: a folder per encoder, so that several policies can share the place."""
+    return folder / policy.fingerprint / split
+
+
+def open_features(dataset: CaptionDataset, split: str, policy: Policy, folder: Path) -> Features:
+    """The data set with the features of a split in place of its images."""
+    return Features(dataset, feature_folder(folder, policy, split), fingerprint=policy.fingerprint)

@@ -1,0 +1,52 @@
+"""The settings of a training run."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rlcap.types import UserError
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How long, how much at once, how often.
+
+    Attributes:
+        steps: optimizer steps (rollouts) in all.
+        images_per_batch: images a process handles at once.
+        accumulate: batches per step; their gradients are averaged as if they were one batch.
+        clip_gradients: the largest norm of the gradient; longer ones are scaled down. 0 switches it off.
+        precision: ``bf16`` and ``fp16`` compute in mixed precision.
+        seed: of the order of images, samples, dropout and fresh weights.
+        workers: processes that read images.
+        on_bad_image: ``stop`` at an image that cannot be read, or ``skip`` and report it.
+        evaluate_every: steps between measurements on the validation split; 0 measures at the end only.
+        checkpoint_every: steps between checkpoints; 0 keeps one at the end only.
+        keep_checkpoints: the latest so many are kept, besides the best.
+        log_every: steps between lines of metrics.jsonl.
+        features: folder for the features of a frozen encoder, computed once per image and shared between runs; None
+            computes them at every step.
+        trackers: where accelerate logs besides, such as ``tensorboard``.
+    """
+
+    steps: int = 1000
+    images_per_batch: int = 32
+    accumulate: int = 1
+    clip_gradients: float = 1.0
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    seed: int = 0
+    workers: int = 2
+    on_bad_image: Literal["stop", "skip"] = "stop"
+    evaluate_every: int = 0
+    checkpoint_every: int = 0
+    keep_checkpoints: int = 1
+    log_every: int = 1
+    features: str | None = None
+    trackers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "images_per_batch", "accumulate", "keep_checkpoints", "log_every"):
+            if getattr(self, name) < 1:
+                raise UserError(f"training.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("clip_gradients", "workers", "evaluate_every", "checkpoint_every"):
+            if getattr(self, name) < 0:
+                raise UserError(f"training.{name} must be 0 (off) or more, got {getattr(self, name)}")

@@ -1,0 +1,75 @@
+"""The records of a run, one JSON object per line.
+
+``metrics.jsonl`` follows from the configuration and the seed alone, byte for byte on one machine; wall-clock times
+stand apart in ``timings.jsonl``.
+
+| key | meaning |
+|---|---|
+| step, epoch, images, captions | optimizer steps taken; epoch from 0; images seen and captions decoded so far |
+| reward/<name> | mean raw, unweighted reward of the sampled captions, never the advantage |
+| reward/sampled, reward/greedy | mean weighted reward of the sampled and of the greedy captions |
+| advantage/std | standard deviation of the advantages of the batch |
+| loss/policy | the loss |
+| policy/entropy | mean entropy in nats of the next-word distribution along the sampled captions |
+| policy/top1_mass | mean probability of the most probable next word there |
+| caption/length | mean tokens per caption, EOS included |
+| caption/bad_ending_rate | share of sampled captions that end in a word such as "a" or "with" |
+| gradient/norm | norm of the gradient before clipping |
+| learning_rate | of the first parameter group |
+| <split>/<metric>, <split>/<statistic> | a measurement on a held-out split, in a line of its own |
+| time/data, time/rollout, time/reward, time/update, time/step | seconds: waiting for images, acting (rewards included), scoring, learning, all |
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+
+class Recorder:
+    """Appends to the records of a run folder.
+
+    Args:
+        folder: the run folder.
+        resumed_at: the step a run continues after; later lines, of steps that are taken again, are dropped.
+    """
+
+    def __init__(self, folder: Path, resumed_at: int = 0) -> None:
+        self._files = {}
+        for name in ("metrics", "timings"):
+            path = folder / f"{name}.jsonl"
+            if path.exists():
+                _keep_until(path, resumed_at)
+            self._files[name] = path.open("a", encoding="utf-8")
+
+    def write(self, values: Mapping[str, float]) -> None:
+        """One line of metrics; what is named ``time/...`` goes to the timings."""
+        timings = {key: value for key, value in values.items() if key.startswith("time/")}
+        metrics = {key: value for key, value in values.items() if key not in timings}
+        self._append("metrics", metrics)
+        if timings:
+            self._append("timings", {"step": values["step"], **timings})
+
+    def _append(self, name: str, values: Mapping[str, float]) -> None:
+        finite = {
+            key: value if isinstance(value, int) or math.isfinite(value) else str(value)
+            for key, value in values.items()
+        }
+        self._files[name].write(json.dumps(finite) + "\n")
+        self._files[name].flush()
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files.values():
+            file.close()
+
+
+def _keep_until(path: Path, step: int) -> None:
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if not line.endswith("\n") or json.loads(line)["step"] > step:
+            break
+        kept.append(line)
+    aside = path.with_name(f".{path.name}.partial")
+    aside.write_text("".join(kept), encoding="utf-8")
+    aside.replace(path)

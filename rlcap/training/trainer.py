@@ -1,0 +1,394 @@
+"""The one loop: act, learn, record, measure, keep. Every algorithm runs in it; nothing else uses accelerate."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from types import FrameType
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+from rewards.composite import WeightedSum
+from rlcap.algorithms.base import Algorithm, Scorer
+from rlcap.data.base import CaptionDataset
+from rlcap.data.loader import BatchLoader, loader, training_batches
+from rlcap.evaluation.evaluate import Evaluation, EvaluationOptions, evaluate, write_thumbnails
+from rlcap.policies.base import Policy, load_policy
+from rlcap.training.checkpoint import Checkpoints, Progress, read_optimizer, read_own_weights, read_progress
+from rlcap.training.features import features_of, open_features
+from rlcap.training.options import TrainingOptions
+from rlcap.training.recorder import Recorder
+from rlcap.training.schedule import Schedule
+from rlcap.types import Batch, Loss, Rollout, UserError
+
+logger = logging.getLogger(__name__)
+
+
+class Interrupted(Exception):  # noqa: N818 - no error: the run is saved and can go on
+    """The user stopped the run; its state is saved. The message says how to go on."""
+
+
+class Trainer:
+    """Trains an algorithm in a run folder, or goes on with the training it holds.
+
+    Args:
+        folder: the run folder, made by ``create_run``.
+        algorithm: what learns, its policy prepared.
+        dataset: images and references; split ``train`` is learned from.
+        reward: what sampled captions are scored by, prepared; None for algorithms that score nothing.
+        optimizer: makes the optimizer of the parameters that learn.
+        schedule: of the learning rate.
+        options: how long, how much, how often.
+        evaluation: how the policy is measured.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        algorithm: Algorithm,
+        dataset: CaptionDataset,
+        reward: WeightedSum | None,
+        optimizer: Callable[[Iterable[Parameter]], Optimizer],
+        schedule: Schedule,
+        options: TrainingOptions,
+        evaluation: EvaluationOptions,
+    ) -> None:
+        self.folder = folder
+        self.options = options
+        self.evaluation = evaluation
+        self.schedule = schedule
+        self.dataset = dataset
+        self.reward = reward
+        self.accelerator = Accelerator(
+            mixed_precision=options.precision, log_with=list(options.trackers) or None, project_dir=str(folder)
+        )
+        self.algorithm = algorithm.to(self.accelerator.device)
+        self.scorer = Scorer(self.policy, reward)
+        self.checkpoints = Checkpoints(folder / "checkpoints", options.keep_checkpoints)
+
+        learning = [parameter for parameter in algorithm.parameters() if parameter.requires_grad]
+        if not learning:
+            raise UserError("nothing to train: every parameter of the policy is frozen")
+        made = optimizer(learning)
+        self.progress = Progress()
+        checkpoint = self.checkpoints.latest()
+        if checkpoint is not None:
+            self.progress = read_progress(checkpoint)
+            read_own_weights(checkpoint, algorithm)
+            made.load_state_dict(read_optimizer(checkpoint))
+        self.rates = [float(group.setdefault("base_lr", group["lr"])) for group in made.param_groups]
+        self.module, self.optimizer = self.accelerator.prepare(self.algorithm, made)
+
+    @property
+    def policy(self) -> Policy:
+        """The captioner, as it acts: never the wrapped module, through which it learns."""
+        return self.algorithm.policy
+
+    def run(self) -> Evaluation | None:
+        """Train to the last step, then measure the best checkpoint on the test split.
+
+        Returns:
+            The measurement on the test split; None if there is none to make.
+
+        Raises:
+            Interrupted: if the user pressed Ctrl-C; a checkpoint was saved.
+        """
+        self._prepare_features()
+        batches = self._loader("train", self.options.images_per_batch, self.reward is not None and self.reward.needs_images)
+        recorder = Recorder(self.folder, self.progress.step) if self.accelerator.is_main_process else None
+        if self.options.trackers:
+            self.accelerator.init_trackers("rlcap")
+        try:
+            with _Interrupts() as interrupts:
+                self._train(batches, recorder, interrupts)
+        finally:
+            if recorder is not None:
+                recorder.close()
+            if self.options.trackers:
+                self.accelerator.end_training()
+        if batches.skipped:
+            logger.warning("skipped %d unreadable images, such as %s", len(batches.skipped), batches.skipped[0])
+        return self._test()
+
+    # --- the loop
+
+    def _train(self, batches: BatchLoader, recorder: Recorder | None, interrupts: "_Interrupts") -> None:
+        options = self.options
+        if self.progress.step == 0 and options.evaluate_every and self.algorithm.rewarded:
+            self._measure(recorder)
+            self._save()
+        stream = training_batches(batches, options.seed, self.progress.step * options.accumulate)
+        with self._bar(options.steps, "training", initial=self.progress.step) as bar:
+            for step in range(self.progress.step + 1, options.steps + 1):
+                values = self._step(step, stream)
+                if step % options.log_every == 0 or step == options.steps:
+                    self._record(recorder, values)
+                bar.update()
+                bar.set_postfix(_latest(values, self.progress), refresh=False)
+                last = step == options.steps
+                if last or _due(step, options.evaluate_every):
+                    self._measure(recorder)
+                stop = self._agree(interrupts.asked)
+                if last or stop or _due(step, options.checkpoint_every) or self.progress.best_step == step:
+                    self._save()
+                if stop and not last:
+                    raise Interrupted(
+                        f"stopped after step {step} of {options.steps}; go on with: rlcap train --resume {self.folder}"
+                    )
+
+    def _step(self, step: int, stream: Iterator[tuple[int, Batch]]) -> dict[str, float]:
+        """One optimizer step, or as many as the algorithm makes of one rollout."""
+        began = perf_counter()
+        options = self.options
+        # Dropout and the like draw from torch's global generator; tied to the step, a resumed run draws the same.
+        torch.manual_seed(options.seed + 1_000_003 * step + 7 * self.accelerator.process_index)
+        self.module.train(self.algorithm.dropout)
+        rate = self.schedule.factor(step, options.steps)
+        for group, base in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = base * rate
+        clocks = {"time/data": 0.0, "time/rollout": 0.0, "time/update": 0.0}
+        losses: list[Loss] = []
+        rollouts: list[Rollout] = []
+        later: list[Iterator[Rollout]] = []
+        images = 0
+        for part in range(options.accumulate):
+            with _clock(clocks, "time/data"):
+                epoch, batch = next(stream)
+                batch = batch.to(self.accelerator.device)
+            with _clock(clocks, "time/rollout"), self.accelerator.autocast():
+                rollout = self.algorithm.act(batch, self.scorer, (options.seed, step))
+            with _clock(clocks, "time/update"):
+                updates = iter(self.algorithm.updates(rollout, (options.seed, step)))
+                losses.append(self._descend(next(updates), last=part == options.accumulate - 1))
+            rollouts.append(replace(rollout, encoded=rollout.encoded.detach()))
+            later.append(updates)
+            images += len(batch)
+        with _clock(clocks, "time/update"):
+            norm = self._apply(losses)
+            for parts in zip(*later, strict=True):
+                norm = self._apply([self._descend(part, part is parts[-1]) for part in parts])
+        decoded = sum(rollout.decoded for rollout in rollouts)
+        images, decoded = (int(total) for total in self._sum(torch.tensor([images, decoded])).tolist())
+        progress = self.progress
+        self.progress = replace(
+            progress, step=step, images=progress.images + images, captions=progress.captions + decoded
+        )
+        stats = self._means([{**rollout.stats, **loss.stats} for rollout, loss in zip(rollouts, losses, strict=True)])
+        return {
+            **self._position(epoch),
+            **stats,
+            "gradient/norm": norm,
+            "learning_rate": self.rates[0] * rate,
+            **clocks,
+            "time/step": perf_counter() - began,
+        }
+
+    def _descend(self, rollout: Rollout, last: bool) -> Loss:
+        """Add the gradients of a rollout's total loss; processes share theirs at the last part of a step."""
+        with nullcontext() if last else self.accelerator.no_sync(self.module):
+            loss: Loss = self.module(rollout)
+            # A fixed number keeps the scale near that of a mean; _apply divides by the true count.
+            self.accelerator.backward(loss.total / self.options.images_per_batch)
+        return Loss(loss.total.detach(), loss.count, loss.stats)
+
+    def _apply(self, losses: list[Loss]) -> float:
+        """Take the optimizer step with the gradient of the mean over all parts and processes."""
+        count = self._sum(torch.stack([loss.count for loss in losses]).sum())
+        factor = self.options.images_per_batch * self.accelerator.num_processes / count.clamp(min=1)
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        torch._foreach_mul_(gradients, factor.to(gradients[0].device))
+        limit = self.options.clip_gradients or float("inf")
+        norm = self.accelerator.clip_grad_norm_(parameters, limit)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return float(norm)
+
+    # --- measuring and keeping
+
+    def _measure(self, recorder: Recorder | None) -> None:
+        options = self.evaluation
+        evaluation = self._evaluate(self.policy, options.validation)
+        if evaluation is not None:
+            numbers = {name: evaluation.value(name) for name in evaluation.scores} | dict(evaluation.statistics)
+            values = {f"{options.validation}/{name}": value for name, value in numbers.items()}
+            self._record(recorder, {**self._position(None), **values})
+            evaluation.write(self.folder / "evaluation" / options.validation, **self._facts(options.validation))
+            value = evaluation.value(options.best)
+            if self.progress.best is None or value > self.progress.best:
+                self.progress = replace(self.progress, best=value, best_step=self.progress.step)
+        self.progress = self._from_main(self.progress)
+
+    def _evaluate(self, policy: Policy, split: str) -> Evaluation | None:
+        """Measure a split, every process its share; the main process gets the result."""
+        batches = self._loader(split, self.evaluation.images_per_batch, with_images=False)
+        with self._bar(batches.length, f"decoding {split}", leave=False) as bar:
+            evaluation = evaluate(policy, batches, self.evaluation, gather_object, bar.update)
+        return evaluation if self.accelerator.is_main_process else None
+
+    def _test(self) -> Evaluation | None:
+        split = self.evaluation.test
+        if split is None:
+            return None
+        best = self._from_main(str(self.folder))
+        policy = load_policy(best).to(self.accelerator.device)
+        evaluation = self._evaluate(policy, split)
+        if evaluation is not None:
+            place = self.folder / "evaluation" / split
+            evaluation.write(place, **self._facts(split, self.progress.best_step))
+            write_thumbnails(self.dataset, split, place / "images", self.evaluation.thumbnails)
+        return evaluation
+
+    def _facts(self, split: str, step: int | None = None) -> dict[str, Any]:
+        step = self.progress.step if step is None else step
+        return {"split": split, "step": step, "decoding": str(self.evaluation.decoding)}
+
+    def _save(self) -> None:
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            self.checkpoints.save(self.progress, self.algorithm, self.optimizer.state_dict())
+        self.accelerator.wait_for_everyone()
+
+    def _record(self, recorder: Recorder | None, values: Mapping[str, float]) -> None:
+        if recorder is not None:
+            recorder.write(values)
+        if self.options.trackers:
+            self.accelerator.log(dict(values), step=self.progress.step)
+
+    # --- images
+
+    def _prepare_features(self) -> None:
+        if self.options.features is None:
+            return
+        splits = self._splits()
+        images = sum(len(self.dataset.records(split)) for split in splits)
+        if self.accelerator.is_main_process:
+            with self._bar(images, "features", leave=False) as bar:
+                features_of(
+                    self.dataset,
+                    splits,
+                    self.policy,
+                    Path(self.options.features),
+                    workers=self.options.workers,
+                    on_bad_image=self.options.on_bad_image,
+                    progress=bar.update,
+                )
+        self.accelerator.wait_for_everyone()
+
+    def _splits(self) -> list[str]:
+        splits = ["train", self.evaluation.validation, self.evaluation.test]
+        return list(dict.fromkeys(split for split in splits if split is not None))
+
+    def _loader(self, split: str, images_per_batch: int, with_images: bool) -> BatchLoader:
+        options = self.options
+        dataset = self.dataset
+        if options.features is not None:
+            dataset = open_features(dataset, split, self.policy, Path(options.features))
+        # Features are read faster than they would be sent here from another process.
+        read_here = options.features is not None and not with_images
+        return loader(
+            dataset,
+            split,
+            self.policy.process_images,
+            images_per_batch,
+            workers=0 if read_here else options.workers,
+            with_images=with_images,
+            on_bad_image=options.on_bad_image,
+            rank=self.accelerator.process_index,
+            world_size=self.accelerator.num_processes,
+        )
+
+    # --- several processes
+
+    def _sum(self, value: Tensor) -> Tensor:
+        if self.accelerator.num_processes == 1:
+            return value
+        total: Tensor = self.accelerator.reduce(value.to(self.accelerator.device), reduction="sum")
+        return total
+
+    def _means(self, stats: list[dict[str, Tensor | float]]) -> dict[str, float]:
+        """Each statistic's mean over the parts of the step and the processes."""
+        names = list(stats[0])
+        table = torch.tensor([[float(part[name]) for name in names] for part in stats], dtype=torch.float64)
+        means = self._sum(table.mean(dim=0).float()) / self.accelerator.num_processes  # over parts
+        return dict(zip(names, means.tolist(), strict=True))
+
+    def _agree(self, asked: bool) -> bool:
+        """Whether any process was asked to stop."""
+        return bool(self._sum(torch.tensor(float(asked))) > 0)
+
+    def _from_main(self, value: Any) -> Any:
+        if self.accelerator.num_processes == 1:
+            return value
+        box = [value]
+        broadcast_object_list(box)
+        return box[0]
+
+    def _position(self, epoch: int | None) -> dict[str, float]:
+        position = {"step": self.progress.step, "images": self.progress.images, "captions": self.progress.captions}
+        return position if epoch is None else {"epoch": epoch, **position}
+
+    def _bar(self, total: int, what: str, initial: int = 0, leave: bool = True) -> "tqdm[Any]":
+        return tqdm(
+            total=total,
+            desc=f"{self.folder.name}: {what}",
+            initial=initial,
+            leave=leave,
+            disable=not self.accelerator.is_main_process,
+            dynamic_ncols=True,
+            mininterval=0.5,
+        )
+
+
+class _Interrupts:
+    """Turns the first Ctrl-C (or SIGTERM) into a wish to stop at the next step; the second stops at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "_Interrupts":
+        if threading.current_thread() is threading.main_thread():
+            for kind in (signal.SIGINT, signal.SIGTERM):
+                self._before[kind] = signal.signal(kind, self._ask)
+        return self
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        logger.warning("stopping after this step; the run will be saved")
+
+    def __exit__(self, *error: object) -> None:
+        for kind, handler in self._before.items():
+            signal.signal(kind, handler)
+
+
+@contextmanager
+def _clock(clocks: dict[str, float], name: str) -> Iterator[None]:
+    began = perf_counter()
+    yield
+    clocks[name] += perf_counter() - began
+
+
+def _due(step: int, every: int) -> bool:
+    return bool(every) and step % every == 0
+
+
+def _latest(values: Mapping[str, float], progress: Progress) -> dict[str, str]:
+    """What the progress bar shows beside rate and time left."""
+    shown = {"reward": "reward/sampled", "loss": "loss/policy", "length": "caption/length"}
+    latest = {label: f"{values[key]:.3f}" for label, key in shown.items() if key in values}
+    return latest if progress.best is None else {**latest, "best": f"{progress.best:.3f}"}
