@@ -11,6 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +122,7 @@ def main() -> None:
     print(f"{count} captions x {REFERENCES} references, {source}; captions per second (ratio to pycocoevalcap)\n")
     print(f"{'':10}{'pycocoevalcap':>14}{'references kept':>20}{'references new':>20}{'raw text, kept':>20}")
     for name, official, warm, cold, reward in rows:
-        base, *rates = [
-            count / elapsed for elapsed in seconds(official, warm, cold, lambda own=reward: own(candidates))
-        ]
+        base, *rates = [count / elapsed for elapsed in seconds(official, warm, cold, partial(reward, candidates))]
         print(f"{name:10}{base:>14,.0f}" + "".join(f"{f'{rate:,.0f} ({rate / base:.0f}x)':>20}" for rate in rates))
     print(f"\nptb_tokenize alone: {count / seconds(lambda: ptb_tokenize(raw))[0]:,.0f} captions per second")
 

@@ -1,9 +1,9 @@
 """Penn Treebank tokens of a caption, as the COCO caption evaluation makes them, without its Java process.
 
-pycocoevalcap runs Stanford's PTBTokenizer 3.4.1 (``-preserveLines -lowerCase``) and drops punctuation tokens. The rules
-below were written from the published Penn Treebank conventions and from watching what that program answers; none of its
-code was used. A caption is read as a line of its own: the original also looks past the end of a line, so there a few
-captions depend on the one that follows them in the file.
+pycocoevalcap runs Stanford's PTBTokenizer 3.4.1 (``-preserveLines -lowerCase``) and drops punctuation tokens. The
+rules below were inferred from the published Penn Treebank conventions and from what that program answers to probes; its
+source was not consulted. A caption is read as a line of its own: the original also looks past the end of a line, so
+there a few captions depend on the one that follows them in the file.
 
 At each position the rule with the longest match wins, what it looks ahead at included; the first rule wins a tie.
 Characters that no rule takes (spaces, emoji) are dropped.
@@ -12,25 +12,30 @@ Characters that no rule takes (spaces, emoji) are dropped.
 import re
 from collections.abc import Sequence
 
-DROPPED = frozenset("' '' ` `` . ... .... ..... ? ! , : ; - -- --- ----".split())
+DROPPED = frozenset(
+    ["'", "''", "`", "``", ".", "...", "....", ".....", "?", "!", ",", ":", ";", "-", "--", "---", "----"]
+)
 
-# Dotted abbreviations. Some count only when capitalised, being words otherwise; some only before a number.
-ABBREVIATIONS = """
-adj adm adv al ala alex apr ariz assn assoc asst attys? aug ave bancorp bhd bldg blvd brig bros calif capt cf cie cmdr co
-col colo comdr conn corp cos cpl ct dak dec dept det dr drs elec ens esq est etc ext feb fla fri ft ga gen gov govs hon
-inc ind insp intl invt jan jos jr jul jun kan kans ky lieut lt ltd maj mar md messrs mfg mich minn mlle mme mo mon mont mr
-mrs ms msgr mt mtg natl neb nev nov oct okla penn pfc ph plc ppt(?:e|es|y|ys) pres profs? pte pty pvt rd rep reps rev rt
-sen sens sep sept seq sfc sgt spc sq sr st ste supts? sys tel tenn thu thurs treas tue tues univ va vs vt wed wis wisc wm
-wyo
-""".split()
-CAPITALISED_ABBREVIATIONS = "Ark Az Del Ill La Mass Miss Ore Pa Tex Wash".split()
-NUMBERED_ABBREVIATIONS = "art ca figs? nos? op pp prop".split()
+# Dotted abbreviations that stand before a name, and those that may end a sentence, which need two more characters to
+# win over a dotted word. Some count only when capitalised, being words otherwise; some only before a number.
+TITLES = """
+adj adm adv alex assoc asst attys? ave brig capt cf cie cmdr col comdr cpl dept det dr drs elec ens ft gen gov govs
+hon insp invt jos lieut lt maj messrs mfg mlle mme mr mrs ms msgr mt mtg natl pfc ph pptes pptys pres profs? pvt rep
+reps rev sen sens sfc sgt spc st ste supts? treas vs wm
+"""
+ENDINGS = """
+al ala apr ariz assn aug bancorp bhd bldg blvd bros calif co colo conn corp cos ct dak dec esq est etc ext feb fla fri
+ga inc ind intl jan jr jul jun kan kans ky ltd mar md mich minn mo mon mont neb nev nov oct okla penn plc ppte ppty
+pte pty rd rt sep sept seq sq sr sys tel tenn thu thurs tue tues univ va vt wed wis wisc wyo
+"""
+CAPITALISED_ABBREVIATIONS = "Ark Az Del Ill La Mass Miss Ore Pa Tex Wash"
+NUMBERED_ABBREVIATIONS = "art ca figs? nos? op pp prop"
 
 # Words that, capitalised after "K. ", begin a new sentence, so that "K" is no initial.
 SENTENCE_STARTERS = """
-a about according after an as at but earlier he her here however if in it last many more now once one other our she since
-so some such that the their then there these they this we what when while yet you
-""".split()
+a about according after an as at but earlier he her here however if in it last many more now once one other our she
+since so some such that the their then there these they this we what when while yet you
+"""
 
 # Symbols outside ASCII that are tokens by themselves, and marks that continue a word (or begin one) like letters.
 SYMBOLS = (
@@ -50,7 +55,7 @@ MARKS = (
 )
 
 # What one token may become once it is found; a quotation mark of any kind becomes ', which is dropped.
-QUOTES = dict.fromkeys("\"`‘’“”‛‹›«»\x91\x92\x93\x94", "'")
+QUOTES = dict.fromkeys('"`‘’“”‛‹›«»\x91\x92\x93\x94', "'")
 DASHES = dict.fromkeys("–—―\x96\x97", "--")
 MONEY = {"£": "#", "€": "$", "\x80": "$", "¤": "$", "₠": "$", "¢": "cents"}
 FRACTIONS = {"½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"}
@@ -70,55 +75,58 @@ def _rules() -> list[re.Pattern[str]]:
     character = rf"(?:[^\W_{SYMBOLS}¢£¤¼-¾⅓⅔\U00010000-\U0010ffff]|[{MARKS}]|&[AEIOUaeiou](?:acute|grave|uml);)"
     word = f"{character}++"
     dotted = rf"{letter}{character}*+(?:[.!?]{letter}{character}*+)++"
-    elided = rf"(?:[DdOo]{apostrophe}{ascii_letter}{{2}}|[Ll]{apostrophe}{letter}{{2}}){character}*+"
+    elided = rf"[DdLlOo]{apostrophe}{character}{{2}}{character}*+"
     part = f"{character}++(?:_{character}++)*+"
     initials = rf"(?:{ascii_letter}\.){{2,}}+"
-    hyphenated = (
-        rf"[A-Za-z0-9][A-Za-z0-9.,]*+(?:-(?:{initials}|[A-Za-z0-9]++(?!_)))++|"
-        rf"(?:{elided}|{part})(?:[-\u058a\u2010\u2011](?:{elided}|{part}))++"
-    )
+    hyphenated = rf"(?:{elided}|{part})(?:[-\u058a\u2010\u2011](?:{elided}|{part}))++"
+    hyphenated_ascii = rf"[A-Za-z0-9][A-Za-z0-9.,]{{0,255}}+(?:-(?:{initials}|[A-Za-z0-9]++(?!_)))++"
     slashed = f"{character}++(?:-{letter}++)*+"
     name = r"[A-Za-z][A-Za-z0-9_:.-]*+"
     attribute = rf"""\s++{name}(?:\s*+=\s*+(?:"[^"<>]*+"|'[^'<>]*+'))?+"""
     beyond = r"""[^\s"<>|(){}]"""
     number = r"(?:\d++(?![.,:]\d)|\d*+(?:[.,:]\d++)++)"
     smile_end = r"(?=[^A-Za-z0-9])"
-    abbreviations = "|".join(ABBREVIATIONS)
-    starters = "|".join(f"{word.title()}|{word.upper()}" for word in SENTENCE_STARTERS)
+    titles = "|".join(TITLES.split())
+    capitalised = "|".join(f"{word}|{word.upper()}" for word in CAPITALISED_ABBREVIATIONS.split())
+    endings = rf"(?i:{'|'.join(ENDINGS.split())}|ph\.d)|{capitalised}"
+    starters = "|".join(f"{word.title()}|{word.upper()}" for word in SENTENCE_STARTERS.split())
     rules = [
         # Markup, addresses, names on social networks.
         rf"<{name}(?:{attribute})*+\s*+/?>|</{name}\s*+>|<[!?][^<>]++>",
-        rf"(?i:https?)://(?>{beyond}+?\.){beyond}*[^\s\"<>|(){{}}.!?,;:'-]",
+        rf"(?i:https?)://(?>{beyond}{{1,255}}?\.){beyond}*[^\s\"<>|(){{}}.!?,;:'-]",
         rf"{ascii_letter}[A-Za-z0-9]*+(?:\.{ascii_letter}[A-Za-z0-9]*)*\.(?i:com|net|org|edu)"
         rf"(?:/{beyond}+|\?{beyond}*)[^\s\"<>|(){{}}.!?,;:'-]",
-        r"<?[A-Za-z0-9][^\s\"<>|()@]*+@(?:[^\s\"<>|().]++\.)*[^\s\"<>|().]++>?",
+        r"<?[A-Za-z0-9][^\s\"<>|()@]{0,255}+@(?:[^\s\"<>|().]++\.)*[^\s\"<>|().]++>?",
         rf"@[A-Za-z_][A-Za-z0-9_]*+|#{letter}++",
         # Contractions; "cannot" and its kind are two words.
         rf"((?i:can(?=not)|gon(?=na)|wan(?=na)|got(?=ta)|gim(?=me)|lem(?=me)))(?i:not|na|ta|me)(?!{character})",
-        rf"({apostrophe}[Tt])(?i:is|was)",
-        rf"((?i:[a-z]*[a-mo-z]))(?i:n(?:['’\x92`]|&apos;)t)",
+        r"('[Tt])(?i:is|was)",
+        r"((?i:[a-z]*[a-mo-z]))(?i:n(?:['’\x92`]|&apos;)t)",
         rf"(?i:n(?:['’\x92`]|&apos;)t){ascii_letter}*+",
         rf"({character}++){apostrophe}(?i:s|m|d|ll|re|ve)(?![A-Za-z])",
         rf"({apostrophe}(?i:s|m|d|ll|re|ve))[^A-Za-z]",
         rf"{apostrophe}(?:(?i:em|till?|cause|n{apostrophe}?+)|[2-9]0s)|({apostrophe}\d\d)\s",
         rf"({apostrophe})[A-Za-z][^\s]",
         # Words with an apostrophe.
-        rf"{elided}|[A-HJ-XZn]{apostrophe}{letter}{{2}}{letter}*+|[DdJjLl]{apostrophe}|([Yy]{apostrophe}){letter}",
-        rf"(?i:[a-z]*[a-z][aeiouy]{apostrophe}(?:[aeiou]|(?-i:[A-Z]))[a-z]*+|e{apostrophe}er|s{apostrophe}mores|cap{apostrophe}n)",
-        rf"(?i:c{apostrophe}mon|ol{apostrophe}|(?:dunk|someth)in{apostrophe})",
+        rf"{elided}|(?:(?![IY])[A-Z]|n){apostrophe}{letter}{{2}}{letter}*+|[DdJjLl]{apostrophe}|([Yy]{apostrophe}){letter}",
+        rf"(?i:[a-z]*[a-z][aeiouy]{apostrophe}(?:[aeiou]|(?-i:[A-Z]))[a-z]*+)",
+        rf"(?i:c'mon|(?:ol|dunkin|somethin){apostrophe}|e{apostrophe}er|s{apostrophe}mores|cap{apostrophe}n)",
         # Numbers: telephones, fractions, then the rest.
-        r"(?:\(\d{2,3}\)[ -]?\d{3,4}[ -]|\+{0,2}\d{2,4}[ -](?:\d{2,4}[ -])?\d{3,4}[ -]?)\d{3,5}",
+        r"(?:\(\d{2,3}\) ?|\+{0,2}(?:\d{2,4}[ -]){1,2})\d{3,4}[ -]?\d{3,5}",
         r"(?:\d{1,4}[ -])?\d{1,4}(?:/|⁄)\d{1,4}",
         rf"[+-]?{number}",
         # Abbreviations, initials, dotted and joined words.
-        rf"(?:(?i:{abbreviations})|{'|'.join(f'(?:{a}|{a.upper()})' for a in CAPITALISED_ABBREVIATIONS)})\.",
-        rf"((?i:{'|'.join(NUMBERED_ABBREVIATIONS)})\.)\s?\d",
-        rf"(?i:ph\.d\.)|{initials}|{ascii_letter}\.",
+        rf"(?i:{titles})\.",
+        rf"(?:{endings})\.",
+        rf"((?i:{'|'.join(NUMBERED_ABBREVIATIONS.split())})\.)\s?\d",
+        rf"{initials}|{ascii_letter}\.",
         rf"({ascii_letter})\.\s++(?:{starters})\s",
-        rf"((?:{hyphenated}|{dotted}|{elided}|{part})\.)[,;:]",
+        rf"((?:{hyphenated_ascii}|{hyphenated}|{dotted}|{elided}|{part})\.)[,;:]",
+        hyphenated_ascii,
         hyphenated,
         rf"{slashed}(?:\\?/{slashed}){{1,2}}+",
         dotted,
+        rf"((?:{endings})\.)[\s\S]{{2}}",
         rf"{word}(?:_{word})*+",
         # Signs.
         r"[A-Z]++(?:(?:&amp;|&|\+)[A-Z]++)++|[Cc]\+\+|[CcFf]#|[A-Z]++\$",
@@ -135,7 +143,12 @@ RULES = _rules()
 
 # Signs of a token that spans or looks beyond a space: a caption that has one is read whole, not word by word.
 ACROSS_SPACES = re.compile(r"[<\d).](?:(?<=<)|\s\W?\d|(?<=\b[A-Za-z]\.)\s+[A-Z])")
-PLAIN_WORD = re.compile(r"(?!(?:cannot|gonna|wanna|gotta|gimme|lemme),*$)[a-z]+,*", re.IGNORECASE | re.ASCII)
+SPECIAL_WORDS = (
+    f"cannot gonna wanna gotta gimme lemme {TITLES} {ENDINGS} {CAPITALISED_ABBREVIATIONS} {NUMBERED_ABBREVIATIONS}"
+)
+PLAIN_WORD = re.compile(
+    rf"(?!(?:{'|'.join(SPECIAL_WORDS.split())})[.,]*$)[a-z]+(?:,*|(?<=[a-z]{{2}})\.)", re.IGNORECASE | re.ASCII
+)
 LONGEST_REMEMBERED = 64  # characters; longer pieces are seldom met twice
 MOST_REMEMBERED = 1 << 17
 
@@ -171,7 +184,7 @@ class _Pieces(dict[str, str]):
     """Tokens of each piece of text between spaces, remembered up to a limit."""
 
     def __missing__(self, piece: str) -> str:
-        tokens = piece.rstrip(",").lower() if PLAIN_WORD.fullmatch(piece) else _read(piece)
+        tokens = piece.rstrip(".,").lower() if PLAIN_WORD.fullmatch(piece) else _read(piece)
         if len(piece) <= LONGEST_REMEMBERED:
             if len(self) >= MOST_REMEMBERED:
                 self.clear()
@@ -186,6 +199,8 @@ def ptb_tokenize(captions: Sequence[str]) -> list[str]:
     """Tokens of each caption, lower-cased, without punctuation, joined by single spaces."""
     tokens_of, across_spaces = PIECES.__getitem__, ACROSS_SPACES.search
     return [
-        _read(" ".join(caption.splitlines())) if across_spaces(caption) else " ".join(filter(None, map(tokens_of, caption.split())))
+        _read(" ".join(caption.splitlines()))
+        if across_spaces(caption)
+        else " ".join(filter(None, map(tokens_of, caption.split())))
         for caption in captions
     ]

@@ -33,7 +33,7 @@ def experiment_parser(prog: str) -> Parser:
     """The parser of a training run's configuration."""
     from rlcap.config import Experiment
 
-    parser = Parser(prog=prog, description="Train a captioner: the YAML says by which algorithm, on what.")
+    parser = Parser(prog=prog, allow_abbrev=False, description="Train a captioner: the YAML says by which algorithm, on what.")
     parser.add_argument("--config", action="config", help="YAML file; later options override it")
     parser.add_argument("--output", type=str, default="runs/run", help="run folder to make")
     parser.add_argument("--resume", type=str, default=None, help="run folder to go on with; no --config then")
@@ -82,7 +82,7 @@ def _trainer(parser: Parser, config: Namespace, folder: Path, resumed: bool) -> 
     if not resumed:
         refuse_overwriting(folder)
     torch.manual_seed(config.training.seed)
-    built = parser.instantiate_classes(config)
+    built = parser.instantiate(config)
     names = Experiment.__dataclass_fields__
     return Experiment(**{name: built[name] for name in names}).trainer(folder)
 
@@ -124,7 +124,7 @@ def evaluate(arguments: Sequence[str], prog: str = "rlcap evaluate") -> None:
     from rlcap.training.run_folder import CONFIG_FILE
 
     quiet()
-    parser = Parser(prog=prog, description="Decode a split with a policy and score the captions.")
+    parser = Parser(prog=prog, allow_abbrev=False, description="Decode a split with a policy and score the captions.")
     parser.add_argument("policy", type=str, help="run folder, checkpoint or saved policy")
     parser.add_argument("--data", type=CaptionDataset | None, default=None, help="data set; default: the run's own")
     parser.add_argument("--split", type=str, default="test")
@@ -142,7 +142,7 @@ def evaluate(arguments: Sequence[str], prog: str = "rlcap evaluate") -> None:
             raise UserError(f"{folder} is no run folder with a data set of its own: name one with --data")
         described = yaml.safe_load((folder / CONFIG_FILE).read_text())["data"]
         config = parser.parse_args([*arguments, "--data", json.dumps(described)])
-    built = parser.instantiate_classes(config)
+    built = parser.instantiate(config)
     options = EvaluationOptions(
         decoding=built.decoding, metrics=built.metrics, images_per_batch=config.images_per_batch
     )
@@ -181,7 +181,7 @@ def caption(arguments: Sequence[str], prog: str = "rlcap caption") -> None:
     from rlcap.types import Batch, Sampling
 
     quiet()
-    parser = Parser(prog=prog, description="Caption photos with a trained policy.")
+    parser = Parser(prog=prog, allow_abbrev=False, description="Caption photos with a trained policy.")
     parser.add_argument("images", type=str, nargs="+", help="photos")
     parser.add_argument("--policy", type=str, required=True, help="run folder, checkpoint or saved policy")
     parser.add_argument("--decoding", type=Decoding, default=Decoding())
@@ -190,7 +190,7 @@ def caption(arguments: Sequence[str], prog: str = "rlcap caption") -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the samples")
     parser.add_argument("--json", action="store_true", help="one JSON object per photo")
     parser.add_argument("--device", type=str, default=None)
-    config = parser.instantiate_classes(parser.parse_args(arguments))
+    config = parser.instantiate(parser.parse_args(arguments))
     if config.samples < 0:
         raise UserError(f"--samples must be 0 (the best caption) or more, got {config.samples}")
     paths = [Path(image) for image in config.images]
@@ -227,7 +227,7 @@ def score(arguments: Sequence[str], prog: str = "rlcap score") -> None:
     from rewards.files import read_candidates, write_scores
     from rewards.metrics import rewards_named, standard_metrics
 
-    parser = Parser(prog=prog, description="Score captions against references.")
+    parser = Parser(prog=prog, allow_abbrev=False, description="Score captions against references.")
     parser.add_argument("--candidates", type=str, required=True, help="COCO results: [{image_id, caption}, ...]")
     parser.add_argument(
         "--references", type=str, required=True, help="{image_id: [caption, ...]} or COCO annotations; may be .gz"
@@ -255,7 +255,7 @@ def report(arguments: Sequence[str], prog: str = "rlcap report") -> None:
     """Compare runs in a page that opens offline."""
     from rlcap.reporting import write_report
 
-    parser = Parser(prog=prog, description="Compare run folders in one HTML page and one Markdown file.")
+    parser = Parser(prog=prog, allow_abbrev=False, description="Compare run folders in one HTML page and one Markdown file.")
     parser.add_argument("runs", type=str, nargs="+", help="run folders; the first is what the others are compared with")
     parser.add_argument("--output", type=str, default="report", help="folder to write")
     parser.add_argument("--split", type=str, default="test")
@@ -272,7 +272,7 @@ def quickstart(arguments: Sequence[str], prog: str = "rlcap quickstart") -> None
     """Teacher forcing, then self-critical training, on scenes that rlcap draws itself; then the report."""
     from rlcap.reporting import write_report
 
-    parser = Parser(prog=prog, description="The whole journey on synthetic scenes: under 5 minutes on 2 CPU cores.")
+    parser = Parser(prog=prog, allow_abbrev=False, description="The whole journey on synthetic scenes: under 5 minutes on 2 CPU cores.")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=str, default="quickstart", help="folder to make")
     config = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Shared by all tests: where the optional real data lies."""
+"""Shared by all tests: where the optional real data lies, and a cache of their own."""
 
 import os
 from pathlib import Path
@@ -13,3 +13,9 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("RLCAP_TEST_DATA names no folder of real data")
     return Path(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what tests cache, such as document frequencies, out of the user's cache."""
+    os.environ.setdefault("RLCAP_CACHE", str(tmp_path_factory.mktemp("cache")))

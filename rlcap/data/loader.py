@@ -6,7 +6,7 @@ batch, so that 2 processes of 16 images learn from the same 32 images as 1 proce
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Literal
@@ -137,21 +137,18 @@ class BatchLoader:
         self._plan = plan
         self._workers = workers
         self._on_bad_image = on_bad_image
-        self._passes: DataLoader[_Read] | None = None
 
     def __len__(self) -> int:
         """Batches of one pass."""
         return len(self._plan)
 
     def __iter__(self) -> Iterator[Batch]:
-        if self._passes is None:
-            self._passes = self._reading(self._plan)
-        for read in self._passes:
+        for read in self._reading(self._plan):
             self._note(read)
             if read.batch is not None:
                 yield read.batch
 
-    def endless(self, seed: int, start_step: int) -> Iterator[tuple[int, Batch]]:
+    def endless(self, seed: int, start_step: int) -> Generator[tuple[int, Batch], None, None]:
         """Training batches with their epochs; see :func:`training_batches`."""
         per_epoch = len(training_plan(self._order(seed, 0), self.images_per_batch, self.rank, self.world_size))
         epoch, batch = divmod(start_step, per_epoch)
@@ -181,7 +178,6 @@ class BatchLoader:
             sampler=plan,
             num_workers=self._workers,
             collate_fn=_as_it_is,
-            persistent_workers=self._workers > 0,
             multiprocessing_context="fork" if self._workers > 0 and sys.platform == "linux" else None,
             generator=torch.Generator(),  # else each pass draws a number from the global one
         )
@@ -253,12 +249,13 @@ def loader(
     )
 
 
-def training_batches(batches: BatchLoader, seed: int, start_step: int = 0) -> Iterator[tuple[int, Batch]]:
+def training_batches(batches: BatchLoader, seed: int, start_step: int = 0) -> Generator[tuple[int, Batch], None, None]:
     """Batches for ever: the epoch, counted from 0, and the batch of step ``start_step + 1``, and so on.
 
     Epoch e is in the order ``EpochOrder(length, seed, e)``, so a run resumed after step k gets what the uninterrupted
     run got at step k + 1, and nothing before it is read. In an epoch of training every batch is full, unless the whole
-    split is smaller than one. An image left out by ``on_bad_image="skip"`` makes its batch smaller.
+    split is smaller than one. An image left out by ``on_bad_image="skip"`` makes its batch smaller. The same worker
+    processes read all epochs; ``close()`` ends them.
 
     Args:
         batches: the split, from :func:`loader`; its ``order`` plays no part.

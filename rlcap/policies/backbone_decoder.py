@@ -23,6 +23,7 @@ from transformers import (
 
 from rlcap.policies.base import Policy, ProcessImages
 from rlcap.policies.images import ImageProcessor
+from rlcap.policies.pretrained import freeze_unused, last_hidden_state, no_progress_bars
 from rlcap.policies.vocabulary import EOS, PAD, START, UNKNOWN, Vocabulary
 from rlcap.types import Batch, Captions, Encoded, UserError
 
@@ -81,7 +82,8 @@ class BackboneDecoder(Policy):
         self.settings = settings
         self.freeze = freeze
         self.processor = processor
-        self.encoder = encoder.requires_grad_(not freeze).eval()
+        self.encoder = encoder.eval()
+        freeze_unused(encoder, everything=freeze)
         with torch.no_grad():
             probe = processor([Image.new("RGB", (32, 32))])
             _, self.regions, self.encoder_width = self.grid(probe).shape
@@ -130,7 +132,7 @@ class BackboneDecoder(Policy):
 
     def grid(self, pixel_values: Tensor) -> Float[Tensor, "images regions width"]:
         """The backbone's last hidden state as a sequence of regions, row by row."""
-        states = self.encoder(pixel_values=pixel_values).last_hidden_state
+        states = last_hidden_state(self.encoder, pixel_values)
         return states.flatten(2).transpose(1, 2) if states.ndim == 4 else states
 
     @property
@@ -192,9 +194,10 @@ class BackboneDecoder(Policy):
         return tokens[:, 1:]
 
     def save_files(self, directory: Path) -> None:
-        self.encoder.save_pretrained(directory / "backbone")
+        with no_progress_bars():
+            self.encoder.save_pretrained(directory / "backbone")
+            self.decoder.save_pretrained(directory / "decoder")
         self.processor.save(directory / "backbone")
-        self.decoder.save_pretrained(directory / "decoder")
         self._words.save(directory / "vocabulary.json")
         projection = {name: tensor.detach().contiguous() for name, tensor in self._projection_state().items()}
         save_file(projection, directory / "projection.safetensors")
@@ -208,7 +211,8 @@ class BackboneDecoder(Policy):
         encoder, processor = load_backbone(str(directory / "backbone"), None)
         policy._assemble(encoder, processor, settings["freeze"], DecoderSettings(**settings["decoder"]))
         policy._adopt(Vocabulary.load(directory / "vocabulary.json"))
-        policy.decoder = GPT2LMHeadModel.from_pretrained(directory / "decoder")
+        with no_progress_bars():
+            policy.decoder = GPT2LMHeadModel.from_pretrained(directory / "decoder")
         missing = policy.load_state_dict(load_file(directory / "projection.safetensors"), strict=False)
         if missing.unexpected_keys:
             raise UserError(f"{directory / 'projection.safetensors'} holds unknown weights {missing.unexpected_keys}")
@@ -233,9 +237,7 @@ def load_backbone(backbone: str, image_size: int | None) -> tuple[nn.Module, Ima
         UserError: if there is none, or it is no vision model.
     """
     processor = ImageProcessor.load(backbone, image_size)
-    model = AutoModel.from_pretrained(backbone)
+    with no_progress_bars():
+        model = AutoModel.from_pretrained(backbone)
     vision: nn.Module = getattr(model, "vision_model", model)
-    pooler = getattr(vision, "pooler", None)
-    if pooler is not None and any(True for _ in pooler.parameters()):
-        vision.pooler = None  # reads the grid, which is taken as it is; its weights would never learn
     return vision, processor

@@ -169,7 +169,7 @@ class Policy(nn.Module, ABC):
         rows = encoded.detach().repeat(samples + int(greedy))
         token_ids = self.generate_tokens(rows, self._generation_config(max_length), LogitsProcessorList([chooser]))
         mask = until_eos(token_ids, self.eos_id)
-        logprobs = torch.stack(chooser.logprobs, dim=1)
+        logprobs = torch.stack(chooser.logprobs, dim=1)[:, : token_ids.shape[1]]  # on mps one step runs beyond the end
         return Captions(token_ids.masked_fill(~mask, self.pad_id), mask, logprobs.masked_fill(~mask, 0.0))
 
     @torch.no_grad()
@@ -221,7 +221,7 @@ class Policy(nn.Module, ABC):
             do_sample=False,
             num_beams=1,
             eos_token_id=self.eos_id,
-            pad_token_id=self.pad_id,
+            pad_token_id=self.eos_id,  # fed to finished rows; models would warn of padding, which is written afterwards
             use_cache=True,
         )
 
@@ -304,7 +304,7 @@ class _RowChooser(LogitsProcessor):
 
 class _Suppress(LogitsProcessor):
     def __init__(self, suppressed: tuple[int, ...]) -> None:
-        self.suppressed = list(suppressed)
+        self.suppressed = suppressed
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        return scores.index_fill(1, torch.tensor(self.suppressed, dtype=torch.long, device=scores.device), -torch.inf)
+        return log_distribution(scores, Sampling(), self.suppressed)  # beams compare sums of what is left

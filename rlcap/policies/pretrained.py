@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 from transformers.utils import logging
 
+from rlcap.errors import UserError
 from rlcap.functional.masking import until_eos
 from rlcap.policies.base import Policy, ProcessImages
 from rlcap.policies.images import ImageProcessor
-from rlcap.types import Batch, Captions, Encoded, UserError
+from rlcap.types import Batch, Captions, Encoded
 
 SETTINGS_FILE = "settings.json"
 
@@ -57,9 +58,7 @@ class PretrainedPolicy(Policy):
             pad_token_id=self.pad_id,
         )
         self.freeze_encoder = freeze_encoder
-        for name, parameter in self.encoder.named_parameters():
-            if freeze_encoder or "pooler" in name:  # the decoder reads the regions, not what is pooled from them
-                parameter.requires_grad_(False)
+        freeze_unused(self.encoder, everything=freeze_encoder)
         self._feature_shape: tuple[int, int] | None = None
         if freeze_encoder:
             _, regions, width = self.features(self.processor([Image.new("RGB", (32, 32))])).shape
@@ -170,10 +169,17 @@ def load_checkpoint(model_class: Any, checkpoint: str) -> tuple[Any, Any]:
         raise UserError(f"no captioner with a tokenizer in {checkpoint}: {reason}") from error
 
 
-def last_hidden_state(encoder: nn.Module, pixel_values: Tensor) -> Float[Tensor, "images regions width"]:
-    """The regions that a vision encoder sees, its positions interpolated for images of another size than its own."""
-    sizes = getattr(encoder.config, "image_size", None)
-    native = (sizes, sizes) if isinstance(sizes, int) else sizes
+def freeze_unused(encoder: nn.Module, everything: bool) -> None:
+    """Stop a vision encoder's pooler from learning, or all of it: a decoder reads the regions, not what is pooled."""
+    for name, parameter in encoder.named_parameters():
+        if everything or "pooler" in name.split("."):
+            parameter.requires_grad_(False)
+
+
+def last_hidden_state(encoder: nn.Module, pixel_values: Tensor) -> Float[Tensor, "images ..."]:
+    """What a vision encoder sees, its positions interpolated for images of another size than it was trained with."""
+    size = getattr(encoder.config, "image_size", None)
+    native = (size, size) if isinstance(size, int) else size
     options: dict[str, bool] = {}
     resized = native is not None and tuple(native) != tuple(pixel_values.shape[-2:])
     if resized and "interpolate_pos_encoding" in inspect.signature(encoder.forward).parameters:

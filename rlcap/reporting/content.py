@@ -1,12 +1,10 @@
 """What a report says, before it is a page or a Markdown file: comparisons, tables and remarks."""
 
-import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from rlcap.reporting.files import as_mapping
 from rlcap.reporting.runs import Run, Score
 from rlcap.reporting.statistics import PairedDifference, paired_bootstrap
 
@@ -19,7 +17,6 @@ _STATISTICS = {
     "vocabulary": "Vocabulary",
     "distinct_captions": "Distinct captions",
 }
-_MOST_SETTINGS = 40
 
 
 @dataclass(frozen=True)
@@ -122,7 +119,9 @@ def verdict(comparison: Comparison) -> str:
     result = comparison.result
     if result is None:
         return f"{comparison.after} is not compared with {comparison.before}: {comparison.reason}."
-    verb = ("rose" if result.difference > 0 else "fell") if result.clear else "did not clearly change"
+    verb = "did not change" if result.equal == result.images else "did not clearly change"
+    if result.clear:
+        verb = "rose" if result.difference > 0 else "fell"
     return f"From {comparison.before} to {comparison.after}, {comparison.metric} {verb}."
 
 
@@ -202,11 +201,13 @@ def run_table(runs: Sequence[Run]) -> Table:
                 Cell(run.name),
                 Cell(_class_name(run, "algorithm")),
                 Cell(_class_name(run, "policy")),
-                Cell(run.setting("seed") or environment.get("seed", MISSING)),
+                Cell(run.setting("training", "seed") or run.setting("seed") or environment.get("seed", MISSING)),
                 Cell(number(steps, 0)),
                 Cell(number(last.get("images"), 0)),
                 Cell(number(last.get("captions"), 0)),
-                Cell(MISSING if step_seconds is None else duration(float(step_seconds.sum()))),
+                Cell(
+                    MISSING if step_seconds is None or steps is None else duration(float(step_seconds.mean()) * steps)
+                ),
                 Cell(environment.get("device", MISSING)),
                 Cell(environment.get("commit", MISSING)[:12]),
             )
@@ -219,11 +220,16 @@ def run_table(runs: Sequence[Run]) -> Table:
         "Steps",
         "Images seen",
         "Captions",
-        "Wall time",
+        "Training time",
         "Device",
         "Commit",
     )
-    return Table("Runs", columns, tuple(rows), ("Wall time is the sum of time/step in timings.jsonl.",))
+    return Table(
+        "Runs",
+        columns,
+        tuple(rows),
+        ("Training time is the mean time/step of timings.jsonl times the steps; evaluation comes on top.",),
+    )
 
 
 def _class_name(run: Run, part: str) -> str:
@@ -245,36 +251,9 @@ def statistics_table(runs: Sequence[Run]) -> Table | None:
 def _statistic(key: str, value: float | None) -> str:
     if value is not None and key.endswith("_rate"):
         return f"{100 * value:.1f} %"
-    digits = 3 if value is None or value < 2 else 0 if value == int(value) else 1
-    return number(value, digits)
-
-
-def settings_table(runs: Sequence[Run]) -> Table | None:
-    """The settings in which the runs' configurations differ, one a row."""
-    flat = [_flatten(run.config) for run in runs]
-    keys = [
-        key for key in dict.fromkeys(key for of_run in flat for key in of_run) if len({f.get(key) for f in flat}) > 1
-    ]
-    if not keys or not all(flat):
-        return None
-    rows = tuple((Cell(key), *(Cell(of_run.get(key, MISSING)) for of_run in flat)) for key in keys[:_MOST_SETTINGS])
-    more = (f"{len(keys) - _MOST_SETTINGS} further settings differ.",) if len(keys) > _MOST_SETTINGS else ()
-    return Table("Settings that differ", ("Setting", *(run.name for run in runs)), rows, more, run=False)
-
-
-def _flatten(config: object, most: int = 2000) -> dict[str, str]:
-    flat: dict[str, str] = {}
-    open_branches: list[tuple[str, object]] = [("", config)]
-    while open_branches and len(flat) < most:
-        path, value = open_branches.pop(0)
-        branches = as_mapping(value)
-        if branches:
-            open_branches = [(f"{path}.{key}" if path else key, item) for key, item in branches.items()] + open_branches
-        elif path:
-            flat[path] = (
-                reprlib.repr(value) if isinstance(value, list) else str(value)[:300]
-            )  # aliases can nest without end
-    return flat
+    if value is None or value != int(value) or key == "length":
+        return number(value, 3 if value is None or value < 2 else 1)
+    return number(value, 0)
 
 
 def remarks(runs: Sequence[Run], metric: str) -> tuple[str, ...]:

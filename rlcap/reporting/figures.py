@@ -131,7 +131,10 @@ def draw_phases(runs: Sequence[Run]) -> Figure | None:
 
 
 def phase_seconds(run: Run) -> dict[str, float]:
-    """Mean seconds per logged step of each phase, and as ``other`` what the phases leave of the step."""
+    """Mean seconds per logged step of each phase, and as ``other`` what the phases leave of the step.
+
+    Scoring happens while acting and is logged within it, so time/rollout is shown without time/reward.
+    """
     step = run.timings.get("time/step")
     rows = len(step) if step is not None else max((len(values) for values in run.timings.values()), default=0)
     phases = {
@@ -139,6 +142,9 @@ def phase_seconds(run: Run) -> dict[str, float]:
         for key, values in run.timings.items()
         if key != "time/step" and rows
     }
+    phases |= (
+        {"rollout": max(phases["rollout"] - phases["reward"], 0.0)} if {"rollout", "reward"} <= phases.keys() else {}
+    )
     rest = 0.0 if step is None else float(step.mean()) - sum(phases.values())
     if rest > 0:
         phases["other"] = phases.get("other", 0.0) + rest

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from rlcap.errors import UserError
+
 # Control characters, bidirectional overrides and what XML forbids; they could reorder or break the text around them.
 _UNPRINTABLE = {
     **dict.fromkeys(
@@ -18,7 +20,7 @@ _UNPRINTABLE = {
 }
 
 
-class ReportError(ValueError):
+class ReportError(UserError):
     """Why no report can be made, in one line."""
 
 

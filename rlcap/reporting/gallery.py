@@ -52,17 +52,20 @@ def choose_shelves(
 ) -> tuple[Shelf, ...]:
     """The images with the largest gains, with the largest losses, and a sample of all that every run captioned.
 
-    Gains are the last run's score less the first run's and are left out where those are not comparable. Runs that hold
-    no captions are passed over.
+    Where thumbnails were kept, only images that have one are chosen from. Gains are the last run's score less the first
+    run's and are left out where those are not comparable. Runs that hold no captions are passed over.
     """
     captioning = [(index, run) for index, run in enumerate(runs) if run.evaluation.predictions]
     if not captioning:
         return ()
     first, last = captioning[0][1].evaluation.predictions, captioning[-1][1].evaluation.predictions
     shared = [image_id for image_id in first if all(image_id in run.evaluation.predictions for _, run in captioning)]
+    pictured = [i for i in shared if any(run.evaluation.thumbnail(i).is_file() for _, run in captioning)]
+    pool = pictured or shared
+    what = f"{len(pool)} images with a thumbnail (of {len(shared)})" if pictured else f"{len(pool)} images"
     gains = {}
     if comparable and len(captioning) > 1:
-        for image_id in shared:
+        for image_id in pool:
             before, after = first[image_id].scores.get(metric), last[image_id].scores.get(metric)
             if before is not None and after is not None:
                 gains[image_id] = after - before
@@ -71,23 +74,19 @@ def choose_shelves(
     rules = [
         (
             "Largest gains",
-            f"Of {len(gains)} images, those whose {metric} rose most, {names}.",
+            f"Of {what}, those whose {metric} rose most, {names}.",
             [image_id for image_id in ranked if gains[image_id] > 0][:size],
         ),
         (
             "Largest losses",
-            f"Of {len(gains)} images, those whose {metric} fell most, {names}.",
+            f"Of {what}, those whose {metric} fell most, {names}.",
             [image_id for image_id in reversed(ranked) if gains[image_id] < 0][:size],
         ),
     ]
     extremes = {image_id for _, _, chosen in rules for image_id in chosen}
-    rest = [image_id for image_id in shared if image_id not in extremes]
-    pictured = [
-        image_id for image_id in rest if any(run.evaluation.thumbnail(image_id).is_file() for _, run in captioning)
-    ]
-    pool, what = (pictured, "with a thumbnail") if pictured else (rest, "that every run captioned")
-    sample = [pool[place] for place in sorted(rng.choice(len(pool), min(2 * size, len(pool)), replace=False))]
-    rules.append(("A sample", f"Drawn at random, with a fixed seed, from the {len(pool)} other images {what}.", sample))
+    rest = [image_id for image_id in pool if image_id not in extremes]
+    sample = [rest[place] for place in sorted(rng.choice(len(rest), min(2 * size, len(rest)), replace=False))]
+    rules.append(("A sample", f"Drawn at random, with a fixed seed, from the rest of {what}.", sample))
     return tuple(
         Shelf(
             title,

@@ -28,12 +28,12 @@ def name(value: str) -> str:
 def render_page(report: Report) -> str:
     """The report as one HTML document."""
     sections = [
-        ("scores", "Scores", _tables([report.scores])),
-        ("captions", "Caption statistics", _tables([report.statistics])),
+        ("scores", "Scores", _table(report.scores)),
+        ("captions", "Caption statistics", _table(report.statistics)),
         ("gallery", "Gallery", "".join(_shelf(shelf, report) for shelf in report.shelves)),
         ("curves", "Training curves", _curves(report)),
         ("time", "Time per step", _phases(report)),
-        ("runs", "Runs", _tables([report.runs, report.settings])),
+        ("runs", "Runs", _table(report.runs) + _settings(report.settings)),
     ]
     shown = [section for section in sections if section[2]]
     links = "".join(f'<a href="#{anchor}">{heading}</a>' for anchor, heading, _ in shown)
@@ -100,16 +100,18 @@ def _remarks(remarks: Iterable[str]) -> str:
     )
 
 
-def _tables(tables: Iterable[Table | None]) -> str:
-    present = [table for table in tables if table is not None]
-    parts = []
-    for place, table in enumerate(present):
-        heading = f"<h3>{text(table.title)}</h3>" if place else ""
-        parts.append(heading + _table(table))
-    return "".join(parts)
+def _settings(table: Table | None) -> str:
+    """The settings that differ, folded away where they are many."""
+    if table is None:
+        return ""
+    opened = " open" if len(table.rows) <= 12 else ""
+    summary = f"<summary>{text(table.title)} ({len(table.rows)})</summary>"
+    return f'<details class="settings"{opened}>{summary}{_table(table)}</details>'
 
 
-def _table(table: Table) -> str:
+def _table(table: Table | None) -> str:
+    if table is None:
+        return ""
     head = "".join(f'<th scope="col">{name(column)}</th>' for column in table.columns)
     rows = "".join(f"<tr>{_row(row)}</tr>" for row in table.rows)
     notes = "".join(f"<li>{text(note)}</li>" for note in table.notes)

@@ -13,12 +13,12 @@ from rlcap.reporting.content import (
     remarks,
     run_table,
     score_table,
-    settings_table,
     statistics_table,
 )
 from rlcap.reporting.figures import draw_curves, draw_phases, drawing_notes
 from rlcap.reporting.gallery import Shelf, choose_shelves
 from rlcap.reporting.runs import Run
+from rlcap.reporting.settings import settings_table
 from rlcap.reporting.svg import Figure, Mark, run_mark
 
 

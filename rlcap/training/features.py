@@ -1,5 +1,6 @@
 """Compute a frozen encoder's features of every image once, and read them from disk ever after."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,8 @@ from rlcap.data.features import Features, FeatureWriter
 from rlcap.data.loader import loader
 from rlcap.policies.base import Policy
 from rlcap.types import UserError
+
+logger = logging.getLogger(__name__)
 
 IMAGES_AT_ONCE = 8  # small convolution batches stay in the processor's cache
 
@@ -47,6 +50,9 @@ def features_of(
                 features = policy.features(batch.pixel_values.to(policy.device))
                 writer.write(batch.image_ids, features.to("cpu", torch.float32).numpy())
                 progress(len(batch))
+            writer.leave_out([record.image_id for record in dataset.records(split)])
+        if batches.skipped:
+            logger.warning("%d unreadable images have no features, such as %s", len(batches.skipped), batches.skipped[0])
 
 
 def feature_folder(folder: Path, policy: Policy, split: str) -> Path:

@@ -42,7 +42,7 @@ class Recorder:
                 _keep_until(path, resumed_at)
             self._files[name] = path.open("a", encoding="utf-8")
 
-    def write(self, values: Mapping[str, float]) -> None:
+    def write(self, values: Mapping[str, int | float]) -> None:
         """One line of metrics; what is named ``time/...`` goes to the timings."""
         timings = {key: value for key, value in values.items() if key.startswith("time/")}
         metrics = {key: value for key, value in values.items() if key not in timings}
@@ -50,7 +50,7 @@ class Recorder:
         if timings:
             self._append("timings", {"step": values["step"], **timings})
 
-    def _append(self, name: str, values: Mapping[str, float]) -> None:
+    def _append(self, name: str, values: Mapping[str, int | float]) -> None:
         finite = {
             key: value if isinstance(value, int) or math.isfinite(value) else str(value)
             for key, value in values.items()

@@ -4,7 +4,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -130,7 +130,7 @@ class Trainer:
             self._measure(recorder)
             self._save()
         stream = training_batches(batches, options.seed, self.progress.step * options.accumulate)
-        with self._bar(options.steps, "training", initial=self.progress.step) as bar:
+        with closing(stream), self._bar(options.steps, "training", initial=self.progress.step) as bar:
             for step in range(self.progress.step + 1, options.steps + 1):
                 values = self._step(step, stream)
                 if step % options.log_every == 0 or step == options.steps:
@@ -148,7 +148,7 @@ class Trainer:
                         f"stopped after step {step} of {options.steps}; go on with: rlcap train --resume {self.folder}"
                     )
 
-    def _step(self, step: int, stream: Iterator[tuple[int, Batch]]) -> dict[str, float]:
+    def _step(self, step: int, stream: Iterator[tuple[int, Batch]]) -> dict[str, int | float]:
         """One optimizer step, or as many as the algorithm makes of one rollout."""
         began = perf_counter()
         options = self.options
@@ -261,7 +261,7 @@ class Trainer:
             self.checkpoints.save(self.progress, self.algorithm, self.optimizer.state_dict())
         self.accelerator.wait_for_everyone()
 
-    def _record(self, recorder: Recorder | None, values: Mapping[str, float]) -> None:
+    def _record(self, recorder: Recorder | None, values: Mapping[str, int | float]) -> None:
         if recorder is not None:
             recorder.write(values)
         if self.options.trackers:
@@ -322,7 +322,7 @@ class Trainer:
         """Each statistic's mean over the parts of the step and the processes."""
         names = list(stats[0])
         table = torch.tensor([[float(part[name]) for name in names] for part in stats], dtype=torch.float64)
-        means = self._sum(table.mean(dim=0).float()) / self.accelerator.num_processes  # over parts
+        means = self._sum(table.mean(dim=0)) / self.accelerator.num_processes  # over parts
         return dict(zip(names, means.tolist(), strict=True))
 
     def _agree(self, asked: bool) -> bool:
@@ -336,8 +336,12 @@ class Trainer:
         broadcast_object_list(box)
         return box[0]
 
-    def _position(self, epoch: int | None) -> dict[str, float]:
-        position = {"step": self.progress.step, "images": self.progress.images, "captions": self.progress.captions}
+    def _position(self, epoch: int | None) -> dict[str, int | float]:
+        position: dict[str, int | float] = {
+            "step": self.progress.step,
+            "images": self.progress.images,
+            "captions": self.progress.captions,
+        }
         return position if epoch is None else {"epoch": epoch, **position}
 
     def _bar(self, total: int, what: str, initial: int = 0, leave: bool = True) -> "tqdm[Any]":
@@ -387,7 +391,7 @@ def _due(step: int, every: int) -> bool:
     return bool(every) and step % every == 0
 
 
-def _latest(values: Mapping[str, float], progress: Progress) -> dict[str, str]:
+def _latest(values: Mapping[str, int | float], progress: Progress) -> dict[str, str]:
     """What the progress bar shows beside rate and time left."""
     shown = {"reward": "reward/sampled", "loss": "loss/policy", "length": "caption/length"}
     latest = {label: f"{values[key]:.3f}" for label, key in shown.items() if key in values}

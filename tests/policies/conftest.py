@@ -81,11 +81,13 @@ class Family:
     image_keys: Callable[[Policy], list[nn.Module]]
 
 
-def sharpen(model: nn.Module, scale: float = 0.4) -> None:
+def sharpen(model: nn.Module) -> None:
     """Weights large enough for distributions that are far from uniform and differ between images."""
     for parameter in model.parameters():
-        if parameter.ndim > 1:
-            nn.init.normal_(parameter, std=scale)
+        if parameter.ndim == 4:
+            nn.init.kaiming_normal_(parameter)
+        elif parameter.ndim > 1:
+            nn.init.normal_(parameter, std=0.3)
 
 
 def bert_tokenizer() -> BertTokenizerFast:
@@ -146,8 +148,7 @@ def build_blip(directory: Path) -> None:
     text = {**TEXT, "vocab_size": size, "encoder_hidden_size": WIDTH, "bos_token_id": size - 2, "sep_token_id": 3}
     config = BlipConfig(text_config={**text, "pad_token_id": 0}, vision_config=VIT)
     model = BlipForConditionalGeneration(config)
-    sharpen(model.text_decoder)
-    sharpen(model.vision_model, 0.2)
+    sharpen(model)
     model.save_pretrained(directory)
     BlipImageProcessor(size={"height": SIDE, "width": SIDE}).save_pretrained(directory)
 
@@ -158,11 +159,10 @@ def build_git(directory: Path) -> None:
     config = GitConfig(vision_config=VIT, vocab_size=size, bos_token_id=2, eos_token_id=3, pad_token_id=0, **TEXT)
     model = GitForCausalLM(config)
     sharpen(model)
-    sharpen(model.git.image_encoder, 0.2)
     model.save_pretrained(directory)
-    CLIPImageProcessor(
-        size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}
-    ).save_pretrained(directory)
+    CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}).save_pretrained(
+        directory
+    )
 
 
 def build_vit(directory: Path) -> None:
@@ -171,19 +171,23 @@ def build_vit(directory: Path) -> None:
 
 
 def build_mobilenet(directory: Path) -> None:
-    MobileNetV2Model(MobileNetV2Config(depth_multiplier=0.1, min_depth=8)).save_pretrained(directory)
+    model = MobileNetV2Model(MobileNetV2Config(depth_multiplier=0.1, min_depth=8))
+    sharpen(model)
+    model.save_pretrained(directory)
     MobileNetV2ImageProcessor().save_pretrained(directory)
 
 
 def build_resnet(directory: Path) -> None:
     config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
-    ResNetModel(config).save_pretrained(directory)
+    model = ResNetModel(config)
+    sharpen(model)
+    model.save_pretrained(directory)
     ConvNextImageProcessor(size={"shortest_edge": SIDE}).save_pretrained(directory)
 
 
-def load_backbone_decoder(checkpoint: str, freeze: bool) -> Policy:
+def load_backbone_decoder(checkpoint: str, freeze: bool, image_size: int | None = None) -> Policy:
     settings = DecoderSettings(width=WIDTH, layers=2, heads=2, min_count=1, positions=40)
-    policy = BackboneDecoder(checkpoint, image_size=SIDE, freeze=freeze, decoder=settings)
+    policy = BackboneDecoder(checkpoint, image_size=image_size, freeze=freeze, decoder=settings)
     policy.prepare([[" ".join(WORDS)]])
     torch.manual_seed(0)
     sharpen(policy.decoder)
@@ -198,8 +202,13 @@ def bert_keys(decoder: nn.Module) -> list[nn.Module]:
     return [layer.crossattention.self.key for layer in decoder.bert.encoder.layer]
 
 
-def backbone_family(build: Callable[[Path], None]) -> Family:
-    return Family(build, load_backbone_decoder, lambda policy: policy.encoder, lambda policy: gpt2_keys(policy.decoder))
+def backbone_family(build: Callable[[Path], None], image_size: int | None = None) -> Family:
+    return Family(
+        build,
+        lambda checkpoint, freeze: load_backbone_decoder(checkpoint, freeze, image_size),
+        lambda policy: policy.encoder,
+        lambda policy: gpt2_keys(policy.decoder),
+    )
 
 
 FAMILIES = {
@@ -228,7 +237,7 @@ FAMILIES = {
         lambda policy: [policy.model.git.visual_projection],  # the regions' keys are then in the words' cache
     ),
     "vit": backbone_family(build_vit),
-    "mobilenet": backbone_family(build_mobilenet),
+    "mobilenet": backbone_family(build_mobilenet, image_size=2 * SIDE),
     "resnet": backbone_family(build_resnet),
 }
 

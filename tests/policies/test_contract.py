@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from rlcap.errors import UserError
 from rlcap.policies import Policy, load_policy
-from rlcap.policies.base import Decoding
-from rlcap.types import Batch, Captions, Encoded, Sampling, UserError
+from rlcap.policies.base import Decoding, policy_folder
+from rlcap.types import Batch, Captions, Encoded, Sampling
 
 LENGTH = 8
 TOLERANCE = 1e-5  # float32: a cached decode and a parallel forward add in different orders
@@ -153,9 +154,7 @@ def test_samples_depend_on_image_and_key_alone(policy: Policy, batch_of: BatchOf
     assert turned.logprobs is not None
     index = torch.tensor([8, 9, 10, 11, 0, 1, 2, 3])
     both = min(captions.logprobs.shape[1], turned.logprobs.shape[1])
-    torch.testing.assert_close(
-        turned.logprobs[:, :both], captions.logprobs[index, :both], atol=TOLERANCE, rtol=0
-    )
+    torch.testing.assert_close(turned.logprobs[:, :both], captions.logprobs[index, :both], atol=TOLERANCE, rtol=0)
 
 
 def test_more_samples_leave_the_first_ones_alone(policy: Policy, batch_of: BatchOf) -> None:
@@ -202,7 +201,7 @@ def test_likelihood_reads_no_token_it_predicts(policy: Policy, batch_of: BatchOf
 
 
 def test_masks_end_after_the_first_eos(policy: Policy, batch_of: BatchOf) -> None:
-    _, captions = act(policy, batch_of(policy, 6), samples=8)
+    _, captions = act(policy, batch_of(policy, 6), samples=8, sampling=Sampling(temperature=2.0))
     assert captions.logprobs is not None
     closed = 0
     for tokens, mask, logprobs in zip(captions.token_ids, captions.mask, captions.logprobs, strict=True):
@@ -233,7 +232,11 @@ def test_cut_captions_have_no_eos(policy: Policy) -> None:
     captions = policy.tokenize(["a red cat sits here", "the dog runs", ""], 4)
     assert captions.token_ids.shape == (3, 4)
     assert captions.mask.sum(dim=1).tolist() == [4, 4, 1]
-    assert (captions.token_ids == policy.eos_id).masked_fill(~captions.mask, value=False).sum(dim=1).tolist() == [0, 1, 1]
+    assert (captions.token_ids == policy.eos_id).masked_fill(~captions.mask, value=False).sum(dim=1).tolist() == [
+        0,
+        1,
+        1,
+    ]
     assert policy.detokenize(captions) == ["a red cat sits", "the dog runs", ""]
 
 
@@ -353,22 +356,21 @@ def test_a_saved_policy_returns_with_identical_logprobs(
     policy = load(freeze=freeze)
     batch = batch_of(policy, 3)
     encoded, captions = act(policy, batch)
-    policy.save(tmp_path / "run" / "checkpoints" / "best" / "policy")
-    for folder in ("run", "run/checkpoints/best", "run/checkpoints/best/policy"):
-        loaded = load_policy(str(tmp_path / folder)).eval()
-        assert type(loaded) is type(policy)
-        assert torch.equal(batch_of(loaded, 3).pixel_values, batch.pixel_values)
-        again, same = act(loaded, batch_of(loaded, 3))
-        assert torch.equal(same.token_ids, captions.token_ids)
-        with torch.no_grad():
-            before = policy.logprobs(encoded.repeat(4), captions)
-            after = loaded.logprobs(again.repeat(4), captions)
-        assert torch.equal(before, after)
-        assert loaded.feature_shape == policy.feature_shape
-        assert (loaded.eos_id, loaded.pad_id, loaded.suppressed) == (policy.eos_id, policy.pad_id, policy.suppressed)
-        assert loaded.tokenize(["a red cat"], 9).token_ids.tolist() == policy.tokenize(["a red cat"], 9).token_ids.tolist()
-        trainable = {name for name, weight in policy.named_parameters() if weight.requires_grad}
-        assert {name for name, weight in loaded.named_parameters() if weight.requires_grad} == trainable
+    policy.save(tmp_path)
+    loaded = load_policy(str(tmp_path)).eval()
+    assert type(loaded) is type(policy)
+    assert torch.equal(batch_of(loaded, 3).pixel_values, batch.pixel_values)
+    again, same = act(loaded, batch_of(loaded, 3))
+    assert torch.equal(same.token_ids, captions.token_ids)
+    with torch.no_grad():
+        before = policy.logprobs(encoded.repeat(4), captions)
+        after = loaded.logprobs(again.repeat(4), captions)
+    assert torch.equal(before, after)
+    assert loaded.feature_shape == policy.feature_shape
+    assert (loaded.eos_id, loaded.pad_id, loaded.suppressed) == (policy.eos_id, policy.pad_id, policy.suppressed)
+    assert torch.equal(loaded.tokenize(["a red cat"], 9).token_ids, policy.tokenize(["a red cat"], 9).token_ids)
+    trainable = {name for name, weight in policy.named_parameters() if weight.requires_grad}
+    assert {name for name, weight in loaded.named_parameters() if weight.requires_grad} == trainable
 
 
 def test_the_image_processor_can_be_sent_to_workers(policy: Policy, photos: Callable[[int], list[Image.Image]]) -> None:
@@ -384,9 +386,9 @@ def test_a_copied_policy_is_one_of_its_own(policy: Policy, batch_of: BatchOf) ->
     with torch.no_grad():
         for weight in other.parameters():
             weight.mul_(1.1)
-        again = policy.logprobs(policy.encode(batch_of(policy, 2)).repeat(4), captions)
-        torch.testing.assert_close(again, captions.logprobs, atol=1e-3, rtol=0)
-        assert not torch.allclose(other.logprobs(encoded.repeat(4), captions), again, atol=1e-3)
+        again = policy.logprobs(policy.encode(batch_of(policy, 2)).repeat(4), captions, Sampling())
+        torch.testing.assert_close(again, captions.logprobs, atol=TOLERANCE, rtol=0)
+        assert not torch.allclose(other.logprobs(encoded.repeat(4), captions, Sampling()), again, atol=1e-3)
 
 
 def test_nothing_is_said_in_normal_use(
@@ -411,7 +413,18 @@ def test_nothing_is_said_in_normal_use(
     assert capfd.readouterr() == ("", "")
 
 
-# --- what is no policy
+# --- folders
+
+
+def test_run_folders_and_checkpoints_lead_to_their_policy(policy: Policy, tmp_path: Path) -> None:
+    for step in (20, 100):
+        policy.save(tmp_path / "checkpoints" / str(step) / "policy")
+    best, latest = (tmp_path / "checkpoints" / step / "policy" for step in ("20", "100"))
+    assert policy_folder(best) == policy_folder(best.parent) == best
+    assert policy_folder(tmp_path) == latest  # none was measured
+    (tmp_path / "checkpoints" / "best.json").write_text(json.dumps({"step": 20}))
+    assert policy_folder(tmp_path) == best
+    assert type(load_policy(str(tmp_path))) is type(policy)
 
 
 def test_folders_without_a_policy_are_named(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def write_run(folder: Path, skill: float, algorithm: str, seed: int, images: int
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     config = {
-        "seed": seed,
+        "training": {"seed": seed},
         "policy": {"class_path": "rlcap.policies.tiny.Tiny", "init_args": {"width": 64}},
         "algorithm": {"class_path": f"rlcap.algorithms.{algorithm}", "init_args": {"samples_per_image": 5}},
         "rewards": {"cider_d": {"weight": 1.0}},
@@ -103,8 +103,8 @@ def write_run(folder: Path, skill: float, algorithm: str, seed: int, images: int
         metrics.append(row)
         if step % 200 == 0:
             metrics.append({"step": step, "val/CIDEr-D": 1.4 * learned, "val/BLEU-4": 0.3 * learned, "val/length": 9.2})
-        seconds = {"time/rollout": 0.8, "time/reward": 0.5 * skill, "time/update": 0.6, "time/data": 0.05}
-        timings.append({"step": step, "time/step": sum(seconds.values()) + 0.03, **seconds})
+        seconds = {"time/rollout": 0.8 + 0.5 * skill, "time/update": 0.6, "time/data": 0.05}
+        timings.append({"step": step, "time/step": sum(seconds.values()) + 0.03, "time/reward": 0.5 * skill, **seconds})
     write_lines(folder / "metrics.jsonl", metrics)
     write_lines(folder / "timings.jsonl", timings)
     test = folder / "evaluation" / "test"

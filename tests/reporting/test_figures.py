@@ -56,6 +56,8 @@ def test_what_was_done_to_curves_is_said(tmp_path):
 def test_phases_leave_the_rest_of_a_step_to_other(tmp_path):
     timings = {"time/step": np.array([2.0, 4.0]), "time/rollout": np.array([1.0, 2.0]), "time/update": np.array([0.5])}
     assert phase_seconds(a_run(tmp_path, {}, timings)) == {"rollout": 1.5, "update": 0.25, "other": 1.25}
+    timings["time/reward"] = np.array([0.5, 0.5])  # was spent within the rollout
+    assert phase_seconds(a_run(tmp_path, {}, timings)) == {"rollout": 1.0, "reward": 0.5, "update": 0.25, "other": 1.25}
     assert draw_phases([a_run(tmp_path, {}, {})]) is None
 
 

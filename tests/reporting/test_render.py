@@ -83,6 +83,7 @@ def test_page_states_the_change_and_how_sure_it_is(output):
     assert re.search(r"95% interval \+0\.\d{3} to \+\d\.\d{3}, by paired bootstrap over 60 images", page.text)
     assert "10,000 resamples, seed 0" in page.text
     assert "Missing, damaged" not in page.text
+    assert "34.1 min" in page.texts  # 1,200 steps of 1.705 seconds
     for part in ("Scores", "Caption statistics", "Largest gains", "Largest losses", "A sample", "Rewards", "Runs"):
         assert part in page.texts
     for part in (

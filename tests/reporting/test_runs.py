@@ -22,7 +22,7 @@ def test_a_whole_run_has_no_notes(two_runs):
     assert (before.name, after.name) == ("cross-entropy", "self-critical")
     assert before.notes == after.notes == ()
     assert before.setting("algorithm", "class_path").endswith("TeacherForcing")
-    assert before.setting("seed") == "1"
+    assert before.setting("training", "seed") == "1"
     assert before.setting("algorithm") == before.setting("no", "such") == ""
     assert len(before.curves["reward/cider_d"].steps) == 120
     assert list(before.curves["val/CIDEr-D"].steps) == [200, 400, 600, 800, 1000, 1200]

@@ -149,7 +149,7 @@ def reward(tmp_path: Path) -> CiderD:
 
 
 def scores_of(reward: CiderD, captions: Sequence[str], image: int, ended: Sequence[bool] | None = None) -> list[float]:
-    return reward(Candidates(captions, [TRAINING[image]] * len(captions), ended=ended)).tolist()
+    return list(map(float, reward(Candidates(captions, [TRAINING[image]] * len(captions), ended=ended))))
 
 
 def test_with_the_end_counted_a_bad_ending_costs(reward: CiderD, tmp_path: Path) -> None:

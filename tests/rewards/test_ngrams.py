@@ -33,7 +33,7 @@ def fingerprint(words: tuple[str, ...]) -> np.uint64:
     counts = count_ngrams([" ".join(word for word in words if word != END)], [END in words])
     whole = counts.order == len(words) - 1
     assert whole.sum() == 1
-    return counts.ngram[whole][0]
+    return np.uint64(counts.ngram[whole][0])
 
 
 def of_text(counts: NgramCounts, text: int) -> dict[int, int]:
