@@ -23,7 +23,7 @@ from pycocoevalcap.rouge.rouge import Rouge as OfficialRouge
 from rewards.base import Candidates
 from rewards.bleu import Bleu, bleu_statistics, reference_maxima, sentence_bleu
 from rewards.cider import CiderD, cider_d, reference_vectors
-from rewards.ngrams import DocumentFrequencies
+from rewards.document_frequencies import DocumentFrequencies
 from rewards.rouge import RougeL, reference_bits, rouge_l
 from rewards.tokenize import ptb_tokenize
 

@@ -19,20 +19,13 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt64
 
 from rewards.base import Candidates, Reward, RewardError, Signature
-from rewards.ngrams import (
+from rewards.document_frequencies import (
     COCO_NAMES,
-    ORDERS,
     DocumentFrequencies,
-    Memory,
-    NgramCounts,
     coco_document_frequencies,
-    count_ngrams,
-    distinct,
-    owned,
-    shared,
-    tokenize_groups,
     training_document_frequencies,
 )
+from rewards.ngrams import ORDERS, Memory, NgramCounts, count_ngrams, distinct, owned, shared, tokenize_groups
 from rewards.tokenize import ptb_tokenize
 
 SIGMA = 6.0  # of the Gaussian penalty on a difference in length, in words

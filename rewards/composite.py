@@ -10,7 +10,8 @@ A custom reward is a function of captions and of whatever else it names among it
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -43,17 +44,26 @@ class Scores:
     terms: Mapping[str, Float64[np.ndarray, " captions"]]
 
 
-def checked(name: str, scores: object, candidates: Candidates) -> Float64[np.ndarray, " captions"]:
-    """The scores as float64, one finite number per caption; an error names the reward and the first offender."""
+@contextmanager
+def own_errors(name: str) -> Iterator[None]:
+    """Name the reward in whatever goes wrong in it; the cause is what the reward itself raised."""
+    try:
+        yield
+    except RewardError as error:
+        raise RewardError(f"reward '{name}': {error}") from (error.__cause__ or error)
+    except Exception as error:
+        raise RewardError(f"reward '{name}' failed: {type(error).__name__}: {error}") from error
+
+
+def checked(what: str, scores: object, candidates: Candidates) -> Float64[np.ndarray, " captions"]:
+    """The scores as float64, one finite number per caption; an error names what gave them and the first offender."""
     try:
         values = np.asarray(scores)
     except ValueError as error:  # ragged
-        raise RewardError(
-            f"reward '{name}' gave no flat sequence of numbers ({error}): give one per caption"
-        ) from error
+        raise RewardError(f"{what} gave no flat sequence of numbers ({error}): give one per caption") from error
     if values.shape != (len(candidates),):
         raise RewardError(
-            f"reward '{name}' gave shape {values.shape} for {len(candidates)} captions: give one number per caption"
+            f"{what} gave shape {values.shape} for {len(candidates)} captions: give one number per caption"
         )
     if not len(candidates):
         return np.zeros(0)
@@ -61,15 +71,13 @@ def checked(name: str, scores: object, candidates: Candidates) -> Float64[np.nda
         numbers = [isinstance(value, (int, float)) and not isinstance(value, bool) for value in values.tolist()]
         row = 0 if all(numbers) else numbers.index(False)
         raise RewardError(
-            f"reward '{name}' gave {values.tolist()[row]!r} ({values.dtype}) for caption {candidates.captions[row]!r}: "
+            f"{what} gave {values.tolist()[row]!r} ({values.dtype}) for caption {candidates.captions[row]!r}: "
             "give real numbers"
         )
     finite = np.isfinite(values)
     if not finite.all():
         row = int(np.argmin(finite))
-        raise RewardError(
-            f"reward '{name}' gave {values[row]} for caption {candidates.captions[row]!r}: give finite numbers"
-        )
+        raise RewardError(f"{what} gave {values[row]} for caption {candidates.captions[row]!r}: give finite numbers")
     return values.astype(np.float64)
 
 
@@ -116,11 +124,9 @@ class WeightedSum(Reward):
         return self.score(candidates).total
 
     def _raw(self, name: str, candidates: Candidates) -> Float64[np.ndarray, " captions"]:
-        try:
+        with own_errors(name):
             scores = self.terms[name].reward(candidates)
-        except Exception as error:
-            raise RewardError(f"reward '{name}' failed: {type(error).__name__}: {error}") from error
-        return checked(name, scores, candidates)
+        return checked(f"reward '{name}'", scores, candidates)
 
 
 class FunctionReward(Reward):
@@ -132,7 +138,7 @@ class FunctionReward(Reward):
             ``my_rewards.brevity``. A column is required when its parameter has no default.
     """
 
-    def __init__(self, function: Callable[..., Any] | str) -> None:
+    def __init__(self, function: str | Callable[..., Any]) -> None:
         self.function = _imported(function) if isinstance(function, str) else function
         self.name = f"{self.function.__module__}.{getattr(self.function, '__qualname__', type(self.function).__name__)}"
         self.columns = _columns(self.function, self.name)
@@ -156,7 +162,7 @@ class FunctionReward(Reward):
                     f"function {self.name} takes {column}, and Candidates.{column} is None: give them, or give the "
                     "parameter a default"
                 )
-        return checked(self.name, self.function(list(candidates.captions), **columns), candidates)
+        return checked(f"function {self.name}", self.function(list(candidates.captions), **columns), candidates)
 
 
 def _imported(path: str) -> Callable[..., Any]:
@@ -165,7 +171,7 @@ def _imported(path: str) -> Callable[..., Any]:
         raise RewardError(f"{path!r} is no import path of a function: write module.function")
     try:
         function = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, SyntaxError) as error:
         raise RewardError(f"cannot import the reward function {path!r}: {error}") from error
     if not callable(function):
         raise RewardError(f"{path!r} is a {type(function).__name__}: name a function")

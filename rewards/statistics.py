@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 BAD_ENDINGS = frozenset(
     "a an the in on of at to for with by from into onto upon near over under and or but as is are was were be being "
-    "this that these those his her its their while that which who".split()
+    "this that these those his her its their while which who".split()  # noqa: SIM905 - read as a sentence
 )
 """Words that leave a caption unfinished."""
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from rewards.base import Candidates
 from rewards.composite import WeightedSum
 from rewards.statistics import bad_ending
-from rlcap.functional.masking import ended
 from rlcap.errors import UserError
+from rlcap.functional.masking import ended
 from rlcap.policies.base import Policy
 from rlcap.types import Batch, Captions, Loss, Rollout
 

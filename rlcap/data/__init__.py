@@ -1,1 +1,1 @@
-"""data"""
+"""Where captioned images come from, and how they become batches."""

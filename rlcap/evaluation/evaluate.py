@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from rewards.base import Candidates, Reward
-from rewards.metrics import standard_metrics
+from rewards.metrics import measure, standard_metrics
 from rewards.statistics import caption_statistics
 from rewards.tokenize import ptb_tokenize
 from rlcap.data.base import CaptionDataset, UnreadableImageError
@@ -128,15 +128,11 @@ def score(predictions: Sequence[Mapping[str, Any]], metrics: Mapping[str, Reward
         image_ids=[prediction["image_id"] for prediction in predictions],
         ended=[prediction["ended"] for prediction in predictions],
     )
-    each = {name: np.asarray(metric(candidates), dtype=float) for name, metric in metrics.items()}
+    each, scores = measure(metrics, candidates)
     scored = [
         {**prediction, "scores": {name: float(values[row]) for name, values in each.items()}}
         for row, prediction in enumerate(predictions)
     ]
-    scores = {
-        name: {"value": metric.corpus(candidates), "signature": str(metric.signature_of(candidates))}
-        for name, metric in metrics.items()
-    }
     return Evaluation(scored, scores, caption_statistics(ptb_tokenize(candidates.captions)))
 
 

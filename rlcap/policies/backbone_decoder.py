@@ -1,6 +1,6 @@
 """Any transformers vision backbone that gives a grid, and a small Transformer decoder over the data's own words."""
 
-import hashlib
+import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import (
-    AutoModel,
+    MODEL_MAPPING,
+    AutoConfig,
     DynamicCache,
     EncoderDecoderCache,
     GenerationConfig,
@@ -23,7 +24,7 @@ from transformers import (
 
 from rlcap.policies.base import Policy, ProcessImages
 from rlcap.policies.images import ImageProcessor
-from rlcap.policies.pretrained import freeze_unused, last_hidden_state, no_progress_bars
+from rlcap.policies.pretrained import errors_only, fingerprint_of, freeze_unused, last_hidden_state, no_progress_bars
 from rlcap.policies.vocabulary import EOS, PAD, START, UNKNOWN, Vocabulary
 from rlcap.types import Batch, Captions, Encoded, UserError
 
@@ -117,6 +118,7 @@ class BackboneDecoder(Policy):
                 add_cross_attention=True,
             )
         ).to(self.region_positions.device)
+        self.decoder.train(self.training)
 
     def train(self, mode: bool = True) -> "BackboneDecoder":
         """Switch dropout; a frozen backbone, and every BatchNorm of a learning one, keeps its statistics."""
@@ -224,10 +226,7 @@ class BackboneDecoder(Policy):
     @property
     def fingerprint(self) -> str:
         """Changes when the frozen encoder or its image processor does: the key of features kept on disk."""
-        digest = hashlib.sha256(json.dumps(self.processor.settings, sort_keys=True, default=str).encode())
-        for name, value in sorted(self.encoder.state_dict().items()):
-            digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return fingerprint_of(self.encoder, self.processor)
 
 
 def load_backbone(backbone: str, image_size: int | None) -> tuple[nn.Module, ImageProcessor]:
@@ -237,7 +236,14 @@ def load_backbone(backbone: str, image_size: int | None) -> tuple[nn.Module, Ima
         UserError: if there is none, or it is no vision model.
     """
     processor = ImageProcessor.load(backbone, image_size)
-    with no_progress_bars():
-        model = AutoModel.from_pretrained(backbone)
+    kind = MODEL_MAPPING[type(AutoConfig.from_pretrained(backbone))]
+    # A pooler reads the grid, which is taken as it is here: its weights would never learn.
+    unpooled = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind).parameters else {}
+    with errors_only():  # its head's weights go unused, as they should
+        model, loading = kind.from_pretrained(backbone, output_loading_info=True, **unpooled)
+    if loading["missing_keys"]:
+        raise UserError(
+            f"{backbone} lacks weights of its {kind.__name__}, such as {sorted(loading['missing_keys'])[0]}"
+        )
     vision: nn.Module = getattr(model, "vision_model", model)
     return vision, processor

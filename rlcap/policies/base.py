@@ -117,7 +117,7 @@ class Policy(nn.Module, ABC):
 
     @property
     def feature_shape(self) -> tuple[int, int] | None:
-        """Regions and width of the frozen encoder's features; None when the encoder learns, so that none can be kept."""
+        """Regions and width of the frozen encoder's features; None when it learns, so that none can be kept."""
         return None
 
     @property

@@ -23,7 +23,10 @@ class ImageProcessor:
 
     def __init__(self, processor: Any, image_size: int | None = None) -> None:
         if image_size is not None:
-            processor.size = {"height": image_size, "width": image_size}
+            if hasattr(processor, "crop_pct"):  # ConvNeXt's resizes by the shorter side, then crops a share of it
+                processor.size, processor.crop_pct = {"shortest_edge": image_size}, 1.0
+            else:
+                processor.size = {"height": image_size, "width": image_size}
             if getattr(processor, "do_center_crop", False):
                 processor.do_center_crop = False
         self.processor = processor

@@ -142,10 +142,7 @@ class PretrainedPolicy(Policy):
     @property
     def fingerprint(self) -> str:
         """Changes when the frozen encoder or its image processor does: the key of features kept on disk."""
-        digest = hashlib.sha256(json.dumps(self.processor.settings, sort_keys=True, default=str).encode())
-        for name, value in sorted(self.encoder.state_dict().items()):
-            digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return fingerprint_of(self.encoder, self.processor)
 
 
 def load_checkpoint(model_class: Any, checkpoint: str) -> tuple[Any, Any]:
@@ -167,6 +164,14 @@ def load_checkpoint(model_class: Any, checkpoint: str) -> tuple[Any, Any]:
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"no captioner with a tokenizer in {checkpoint}: {reason}") from error
+
+
+def fingerprint_of(encoder: nn.Module, processor: ImageProcessor) -> str:
+    """A digest of an image encoder's weights and of what its image processor does."""
+    digest = hashlib.sha256(json.dumps(processor.settings, sort_keys=True, default=str).encode())
+    for name, value in sorted(encoder.state_dict().items()):
+        digest.update(name.encode() + value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def freeze_unused(encoder: nn.Module, everything: bool) -> None:
@@ -211,3 +216,15 @@ def no_progress_bars() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def errors_only() -> Iterator[None]:
+    """Silence for transformers' notices too, where what they would tell is checked."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        with no_progress_bars():
+            yield
+    finally:
+        logging.set_verbosity(before)

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
-from rewards.tokenize import ptb_tokenize
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from rewards.tokenize import ptb_tokenize
 from rlcap.functional.masking import until_eos
 from rlcap.types import Captions, UserError
 
@@ -35,7 +35,8 @@ class Vocabulary:
         frequent = sorted((word for word, count in counts.items() if count >= min_count), key=lambda w: (-counts[w], w))
         if not frequent:
             raise UserError(
-                f"no word occurs {min_count} times in the training captions ({len(counts)} distinct words): lower min_count"
+                f"no word occurs {min_count} times in the training captions, {len(counts)} words do less often: "
+                "lower min_count"
             )
         words = [*SPECIAL, *(word for word in frequent if word not in SPECIAL)]
         tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token=UNKNOWN))
@@ -64,7 +65,9 @@ class Vocabulary:
         encodings = self.tokenizer.encode_batch(ptb_tokenize(captions), add_special_tokens=False)
         rows = [[*encoding.ids, eos][:max_length] for encoding in encodings]
         length = max(map(len, rows), default=0)
-        token_ids = torch.tensor([row + [pad] * (length - len(row)) for row in rows]).reshape(len(rows), length)
+        token_ids = torch.tensor([row + [pad] * (length - len(row)) for row in rows], dtype=torch.long).reshape(
+            len(rows), length
+        )
         mask = until_eos(token_ids, eos) & (token_ids != pad)
         return Captions(token_ids, mask)
 

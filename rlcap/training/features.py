@@ -52,7 +52,9 @@ def features_of(
                 progress(len(batch))
             writer.leave_out([record.image_id for record in dataset.records(split)])
         if batches.skipped:
-            logger.warning("%d unreadable images have no features, such as %s", len(batches.skipped), batches.skipped[0])
+            logger.warning(
+                "%d unreadable images have no features, such as %s", len(batches.skipped), batches.skipped[0]
+            )
 
 
 def feature_folder(folder: Path, policy: Policy, split: str) -> Path:

@@ -17,7 +17,8 @@ stand apart in ``timings.jsonl``.
 | gradient/norm | norm of the gradient before clipping |
 | learning_rate | of the first parameter group |
 | <split>/<metric>, <split>/<statistic> | a measurement on a held-out split, in a line of its own |
-| time/data, time/rollout, time/reward, time/update, time/step | seconds: waiting for images, acting (rewards included), scoring, learning, all |
+| time/data, time/rollout, time/update | seconds spent waiting for images, acting (rewards included), learning |
+| time/reward, time/step | seconds spent scoring, and in the whole step |
 """
 
 import json

@@ -106,7 +106,9 @@ class Trainer:
             Interrupted: if the user pressed Ctrl-C; a checkpoint was saved.
         """
         self._prepare_features()
-        batches = self._loader("train", self.options.images_per_batch, self.reward is not None and self.reward.needs_images)
+        batches = self._loader(
+            "train", self.options.images_per_batch, self.reward is not None and self.reward.needs_images
+        )
         recorder = Recorder(self.folder, self.progress.step) if self.accelerator.is_main_process else None
         if self.options.trackers:
             self.accelerator.init_trackers("rlcap")

@@ -81,13 +81,13 @@ class Family:
     image_keys: Callable[[Policy], list[nn.Module]]
 
 
-def sharpen(model: nn.Module) -> None:
+def sharpen(model: nn.Module, scale: float = 0.3) -> None:
     """Weights large enough for distributions that are far from uniform and differ between images."""
     for parameter in model.parameters():
         if parameter.ndim == 4:
             nn.init.kaiming_normal_(parameter)
         elif parameter.ndim > 1:
-            nn.init.normal_(parameter, std=0.3)
+            nn.init.normal_(parameter, std=scale)
 
 
 def bert_tokenizer() -> BertTokenizerFast:
@@ -148,7 +148,7 @@ def build_blip(directory: Path) -> None:
     text = {**TEXT, "vocab_size": size, "encoder_hidden_size": WIDTH, "bos_token_id": size - 2, "sep_token_id": 3}
     config = BlipConfig(text_config={**text, "pad_token_id": 0}, vision_config=VIT)
     model = BlipForConditionalGeneration(config)
-    sharpen(model)
+    sharpen(model, 0.2)
     model.save_pretrained(directory)
     BlipImageProcessor(size={"height": SIDE, "width": SIDE}).save_pretrained(directory)
 

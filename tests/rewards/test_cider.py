@@ -13,7 +13,7 @@ from pycocoevalcap.cider.cider import Cider
 from rewards import cider
 from rewards.base import Candidates, RewardError
 from rewards.cider import CiderD, cider_d, reference_vectors
-from rewards.ngrams import DocumentFrequencies
+from rewards.document_frequencies import DocumentFrequencies
 from rewards.tokenize import ptb_tokenize
 
 TRAINING = [

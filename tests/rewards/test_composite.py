@@ -227,5 +227,5 @@ def test_a_wrong_answer_of_a_function_names_the_function() -> None:
     def broken(captions: list[str]) -> list[float]:
         return [float("nan")] * len(captions)
 
-    with pytest.raises(RewardError, match="broken' gave nan for caption 'a dog'"):
+    with pytest.raises(RewardError, match="broken gave nan for caption 'a dog'"):
         FunctionReward(broken)(THREE)

@@ -1,13 +1,12 @@
 """Checkpoints are complete or absent."""
 
 import pytest
-import tiny
 import torch
 
 from rlcap.algorithms.self_critical import SelfCritical
 from rlcap.errors import UserError
-from rlcap.policies.base import load_policy, policy_folder
 from rlcap.policies.backbone_decoder import DecoderSettings
+from rlcap.policies.base import load_policy, policy_folder
 from rlcap.policies.tiny import TinyViT
 from rlcap.training.checkpoint import Checkpoints, Progress, read_optimizer, read_progress
 
@@ -47,7 +46,7 @@ def test_pickled_code_is_refused(tmp_path):
             return (print, ("run",))
 
     torch.save({"state": Evil()}, tmp_path / "optimizer.pt")
-    with pytest.raises(Exception, match="[Ww]eights only"):
+    with pytest.raises(Exception, match=r"[Ww]eights only"):
         read_optimizer(tmp_path)
 
 
