@@ -1,8 +1,8 @@
-"""Seconds per batch of 320 captions, and of 320 with 1,600 references: ours against the Java tokeniser, in one run.
+"""Speed of the PTB tokeniser against the Java original, in one run: a batch of captions, and one with references.
 
-Captions come from a json file of {image: [captions]}, gzipped or not, or are made up when none is named:
-``python -m benchmarks.tokenize captions_val2014.json.gz``. Run it as a module: as a script its folder would come first
-on the path, and its name hide the standard library's ``tokenize``.
+    python -m benchmarks.ptb_tokenize [captions.json.gz]
+
+The file holds {image: [captions]}, gzipped or not; without one the captions are made up. Java must be on the path.
 """
 
 import gzip
@@ -41,7 +41,9 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    captions = load(sys.argv[1] if len(sys.argv) > 1 else None)
+    path = sys.argv[1] if len(sys.argv) > 1 else None
+    captions = load(path)
+    rows = []
     for size in (320, 320 + 1600):
         batch = captions[:size]
         records = {str(index): [{"caption": caption}] for index, caption in enumerate(batch)}
@@ -51,12 +53,17 @@ def main() -> None:
             PIECES.clear()
             cold.append(seconds(partial(ptb_tokenize, batch)))
             warm.append(seconds(partial(ptb_tokenize, batch)))
-        for state, ours in (("empty memory", median(cold)), ("warm memory", median(warm))):
-            print(f"{size} captions, {state}: {ours * 1e3:.2f} ms, Java {java * 1e3:.0f} ms, ratio {java / ours:.0f}")
+        ours = "".join(
+            f"{f'{elapsed * 1e3:.2f} ms ({java / elapsed:,.0f}x)':>20}" for elapsed in map(median, (cold, warm))
+        )
+        rows.append(f"{f'{size:,} captions':24}{java * 1e3:>7.0f} ms{ours}")
     PIECES.clear()
-    for state in ("empty", "warm"):
-        rate = len(captions) / seconds(partial(ptb_tokenize, captions))
-        print(f"{len(captions)} captions, {state} memory: {rate:.0f} captions/s")
+    rates = [len(captions) / seconds(partial(ptb_tokenize, captions)) for _ in ("empty", "warm")]
+    # At the end, since the Java tokeniser writes lines of its own.
+    print(f"\n{len(captions):,} captions, {path or 'made up'}; median of {REPEATS} rounds (ratio to Java)\n")
+    print(f"{'':24}{'Java':>10}{'empty memory':>20}{'warm memory':>20}")
+    print("\n".join(rows))
+    print(f"{'all, captions/s':24}{'':10}" + "".join(f"{rate:>20,.0f}" for rate in rates))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rewards as metrics: the standard ones, any reward of the user's by its import path, and what they make of captions."""
+"""Rewards as metrics: the standard ones, the user's own by their import paths, and what they make of captions."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -69,7 +69,7 @@ def _imported(path: str) -> Reward:
         try:
             return found()
         except TypeError as error:
-            raise RewardError(f"cannot make a {path} without arguments ({error}): write a function instead") from error
+            raise RewardError(f"cannot make {path} without arguments ({error}): write a function instead") from error
     if callable(found) and not isinstance(found, type):
         return FunctionReward(found)
     raise RewardError(f"{path} is neither a Reward class nor a function: {known}")

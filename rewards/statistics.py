@@ -3,8 +3,12 @@
 from collections.abc import Sequence
 
 BAD_ENDINGS = frozenset(
-    "a an the in on of at to for with by from into onto upon near over under and or but as is are was were be being "
-    "this that these those his her its their while which who".split()  # noqa: SIM905 - read as a sentence
+    [
+        *("a", "an", "the", "this", "that", "these", "those", "his", "her", "its", "their"),
+        *("in", "on", "of", "at", "to", "for", "with", "by", "from", "into", "onto", "upon", "near", "over", "under"),
+        *("and", "or", "but", "as", "while", "which", "who"),
+        *("is", "are", "was", "were", "be", "being"),
+    ]
 )
 """Words that leave a caption unfinished."""
 

@@ -3,8 +3,9 @@
 import json
 import logging
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+from argparse import ArgumentError
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,7 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from rewards.base import Reward, RewardError
 from rlcap import __version__
-from rlcap.errors import UserError
+from rlcap.errors import UserError, place_in_own_code
 
 logger = logging.getLogger("rlcap")
 INTERRUPTED = 130  # what shells give for a command stopped by Ctrl-C
@@ -23,6 +24,10 @@ class Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message on one line and exit with status 2."""
+        if not self.exit_on_error:  # of a part of the configuration: the parser of the whole says which
+            raise ArgumentError(None, message) from ex
+        if "disabled for Term" in message:
+            message = "a term of rewards is written NAME: {reward: {class_path: ...}, weight: 1.0}"
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
 
 
@@ -33,7 +38,9 @@ def experiment_parser(prog: str) -> Parser:
     """The parser of a training run's configuration."""
     from rlcap.config import Experiment
 
-    parser = Parser(prog=prog, allow_abbrev=False, description="Train a captioner: the YAML says by which algorithm, on what.")
+    parser = Parser(
+        prog=prog, allow_abbrev=False, description="Train a captioner: the YAML says by which algorithm, on what."
+    )
     parser.add_argument("--config", action="config", help="YAML file; later options override it")
     parser.add_argument("--output", type=str, default="runs/run", help="run folder to make")
     parser.add_argument("--resume", type=str, default=None, help="run folder to go on with; no --config then")
@@ -43,24 +50,29 @@ def experiment_parser(prog: str) -> Parser:
 
 def train(arguments: Sequence[str], prog: str = "rlcap train") -> None:
     """Train in a new run folder, or go on with one."""
+    from rlcap.config import read_settings
     from rlcap.policies import quiet
     from rlcap.training import Interrupted
     from rlcap.training.run_folder import CONFIG_FILE, create_run
 
     quiet()
     parser = experiment_parser(prog)
-    resumed = _value_of("--resume", arguments)
-    if resumed is not None:
-        folder = Path(resumed)
+    files, resumed = _split("--config", arguments)[0], _split("--resume", arguments)[0]
+    if resumed:
+        folder = Path(resumed[-1])
+        if files:
+            raise UserError(f"--resume goes on with {folder / CONFIG_FILE}: leave --config out")
         if not (folder / CONFIG_FILE).is_file():
             raise UserError(f"nothing to resume: {folder} holds no {CONFIG_FILE}")
         config = parser.parse_args(["--config", str(folder / CONFIG_FILE), *arguments])
         _start_from_checkpoint(config, folder)
     else:
+        for file in files:
+            read_settings(Path(file))  # or an error that names the file
         config = parser.parse_args(arguments)
         folder = Path(config.output)
-    trainer = _trainer(parser, config, folder, resumed is not None)
-    if resumed is None and trainer.accelerator.is_main_process:
+    trainer = _trainer(parser, config, folder, bool(resumed))
+    if not resumed and trainer.accelerator.is_main_process:
         create_run(folder, _dump(parser, config))
     trainer.accelerator.wait_for_everyone()
     try:
@@ -93,9 +105,8 @@ def _start_from_checkpoint(config: Namespace, folder: Path) -> None:
 
     latest = Checkpoints(folder / "checkpoints").latest()
     if latest is not None:
-        config.policy = Namespace(
-            class_path="rlcap.policies.load_policy", init_args=Namespace(directory=str(latest / "policy"))
-        )
+        where = Namespace(directory=str(latest / "policy"))  # type: ignore[no-untyped-call]
+        config.policy = Namespace(class_path="rlcap.policies.load_policy", init_args=where)  # type: ignore[no-untyped-call]
 
 
 def _dump(parser: Parser, config: Namespace) -> str:
@@ -111,16 +122,16 @@ def _dump(parser: Parser, config: Namespace) -> str:
 
 def evaluate(arguments: Sequence[str], prog: str = "rlcap evaluate") -> None:
     """Measure a policy on a split of a data set."""
-    import yaml
     from tqdm import tqdm
 
+    from rlcap.config import device_named, read_settings
     from rlcap.data.base import CaptionDataset
     from rlcap.data.loader import loader
-    from rlcap.evaluation import EvaluationOptions
-    from rlcap.evaluation import evaluate as measure
-    from rlcap.evaluation.evaluate import write_thumbnails
+    from rlcap.evaluation.evaluate import EvaluationOptions, write_thumbnails
+    from rlcap.evaluation.evaluate import evaluate as measure
+    from rlcap.evaluation.place import evaluation_folder, refuse_overwriting, run_and_step
     from rlcap.policies import quiet
-    from rlcap.policies.base import Decoding, load_policy
+    from rlcap.policies.base import Decoding, load_policy, policy_folder
     from rlcap.training.run_folder import CONFIG_FILE
 
     quiet()
@@ -128,44 +139,52 @@ def evaluate(arguments: Sequence[str], prog: str = "rlcap evaluate") -> None:
     parser.add_argument("policy", type=str, help="run folder, checkpoint or saved policy")
     parser.add_argument("--data", type=CaptionDataset | None, default=None, help="data set; default: the run's own")
     parser.add_argument("--split", type=str, default="test")
-    parser.add_argument("--decoding", type=Decoding, default=Decoding())
-    parser.add_argument("--metrics", type=dict[str, Reward], default={}, help="beside CIDEr-D, BLEU and ROUGE-L")
+    parser.add_argument("--decoding", type=Decoding, default=Decoding(), help="default: the run's own")
+    parser.add_argument(
+        "--metrics", type=dict[str, Reward], default={}, help="beside CIDEr-D, BLEU and ROUGE-L; default: the run's own"
+    )
     parser.add_argument("--images_per_batch", type=int, default=64)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--on_bad_image", type=str, choices=["stop", "skip"], default="stop")
+    parser.add_argument("--thumbnails", type=int, default=48, help="images kept small beside the predictions")
     parser.add_argument("--output", type=str, default=None, help="folder; default: a new one under evaluation/")
     parser.add_argument("--device", type=str, default=None)
+    other_data, others = _split("--data", arguments)
+    config = parser.parse_args(others)
+    found = policy_folder(Path(config.policy))
+    run, step = run_and_step(found)
+    if run is not None:
+        own = read_settings(run / CONFIG_FILE)
+        defaults = {"data": own.get("data")}
+        defaults |= {key: value for key, value in own.get("evaluation", {}).items() if key in ("decoding", "metrics")}
+        parser.set_defaults(defaults)
     config = parser.parse_args(arguments)
-    folder = Path(config.policy)
     if config.data is None:
-        if not (folder / CONFIG_FILE).is_file():
-            raise UserError(f"{folder} is no run folder with a data set of its own: name one with --data")
-        described = yaml.safe_load((folder / CONFIG_FILE).read_text())["data"]
-        config = parser.parse_args([*arguments, "--data", json.dumps(described)])
+        raise UserError(f"{config.policy} belongs to no run with a data set of its own: name one with --data")
     built = parser.instantiate(config)
-    options = EvaluationOptions(
-        decoding=built.decoding, metrics=built.metrics, images_per_batch=config.images_per_batch
-    )
-    policy = load_policy(config.policy).to(_device(config.device))
+    dataset = type(built.data).__name__ if run and other_data else None
+    place = evaluation_folder(Path(config.policy), found, config.split, dataset, built.decoding)
+    place = Path(config.output or place)
+    refuse_overwriting(place)
+
+    options = EvaluationOptions(decoding=built.decoding, metrics=built.metrics, thumbnails=config.thumbnails)
+    policy = load_policy(str(found)).to(device_named(config.device))
     batches = loader(
         built.data,
         config.split,
         policy.process_images,
-        options.images_per_batch,
+        config.images_per_batch,
         workers=config.workers,
         on_bad_image=config.on_bad_image,
     )
-    name = config.split if options.decoding.beams == 1 else f"{config.split}-{str(options.decoding).replace(' ', '')}"
-    place = Path(config.output) if config.output else folder / "evaluation" / name
-    if (place / "scores.json").exists() and config.output:
-        raise UserError(f"{place} holds an evaluation already: choose another --output")
     with tqdm(total=batches.length, desc=f"decoding {config.split}", dynamic_ncols=True) as bar:
         evaluation = measure(policy, batches, options, progress=bar.update)
-    evaluation.write(place, split=config.split, decoding=str(options.decoding))
+    if batches.skipped:
+        logger.warning("skipped %d unreadable images, such as %s", len(batches.skipped), batches.skipped[0])
+    evaluation.write(place, split=config.split, step=step, decoding=str(options.decoding))
     write_thumbnails(built.data, config.split, place / "images", options.thumbnails)
-    for metric, score in evaluation.scores.items():
-        logger.info("%-10s %.4f   %s", metric, score["value"], score["signature"])
-    logger.info("written to %s", place)
+    _print_scores(evaluation.scores)
+    logger.info("%d captions, %s, written to %s", len(evaluation.predictions), options.decoding, place)
 
 
 # --- rlcap caption
@@ -175,6 +194,7 @@ def caption(arguments: Sequence[str], prog: str = "rlcap caption") -> None:
     """Caption photos."""
     import torch
 
+    from rlcap.config import device_named
     from rlcap.data.base import read_image
     from rlcap.policies import quiet
     from rlcap.policies.base import Decoding, load_policy
@@ -195,7 +215,7 @@ def caption(arguments: Sequence[str], prog: str = "rlcap caption") -> None:
         raise UserError(f"--samples must be 0 (the best caption) or more, got {config.samples}")
     paths = [Path(image) for image in config.images]
     photos = [read_image(path) for path in paths]
-    policy = load_policy(config.policy).to(_device(config.device)).eval()
+    policy = load_policy(config.policy).to(device_named(config.device)).eval()
     for path, photo in zip(paths, photos, strict=True):
         batch = Batch((path.name,), ((),), pixel_values=policy.process_images([photo])).to(policy.device)
         with torch.no_grad():
@@ -244,8 +264,7 @@ def score(arguments: Sequence[str], prog: str = "rlcap score") -> None:
     candidates = read_candidates(Path(config.candidates), Path(config.references))
     rewards = rewards_named(config.rewards)
     summary = write_scores(Path(config.output), candidates, rewards)
-    for name, value in summary.items():
-        sys.stdout.write(f"{name:<10} {value['value']:.4f}   {value['signature']}\n")
+    _print_scores(summary)
 
 
 # --- rlcap report
@@ -255,7 +274,9 @@ def report(arguments: Sequence[str], prog: str = "rlcap report") -> None:
     """Compare runs in a page that opens offline."""
     from rlcap.reporting import write_report
 
-    parser = Parser(prog=prog, allow_abbrev=False, description="Compare run folders in one HTML page and one Markdown file.")
+    parser = Parser(
+        prog=prog, allow_abbrev=False, description="Compare run folders in one HTML page and one Markdown file."
+    )
     parser.add_argument("runs", type=str, nargs="+", help="run folders; the first is what the others are compared with")
     parser.add_argument("--output", type=str, default="report", help="folder to write")
     parser.add_argument("--split", type=str, default="test")
@@ -271,14 +292,18 @@ def report(arguments: Sequence[str], prog: str = "rlcap report") -> None:
 def quickstart(arguments: Sequence[str], prog: str = "rlcap quickstart") -> None:
     """Teacher forcing, then self-critical training, on scenes that rlcap draws itself; then the report."""
     from rlcap.reporting import write_report
+    from rlcap.training.run_folder import refuse_overwriting
 
-    parser = Parser(prog=prog, allow_abbrev=False, description="The whole journey on synthetic scenes: under 5 minutes on 2 CPU cores.")
+    parser = Parser(
+        prog=prog,
+        allow_abbrev=False,
+        description="The whole journey on synthetic scenes: under 5 minutes on 2 CPU cores.",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=str, default="quickstart", help="folder to make")
     config = parser.parse_args(arguments)
     output = Path(config.output)
-    if output.exists() and any(output.iterdir()):
-        raise UserError(f"{output} exists and is not empty: choose another --output")
+    refuse_overwriting(output)
     recipes = Path(__file__).parent / "quickstart"
     teacher, critical = output / "teacher_forcing", output / "self_critical"
     seed = ["--training.seed", str(config.seed)]
@@ -329,7 +354,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         command(given[1:])
     except (UserError, RewardError) as error:
-        sys.stderr.write(f"rlcap {given[0]}: error: {' '.join(str(error).split())}{_place(error.__cause__)}\n")
+        place = place_in_own_code(error.__cause__)  # the line of the user's own reward
+        sys.stderr.write(
+            f"rlcap {given[0]}: error: {' '.join(str(error).split())}{f' (in {place})' if place else ''}\n"
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write(f"rlcap {given[0]}: interrupted\n")
@@ -341,28 +369,23 @@ def _usage() -> str:
     return "\n".join(["usage: rlcap COMMAND ... (rlcap COMMAND --help says more)", "", *lines, ""])
 
 
-def _place(cause: BaseException | None) -> str:
-    """Where in the user's own reward the error was raised."""
-    if cause is None or cause.__traceback__ is None:
-        return ""
-    frame = traceback.extract_tb(cause.__traceback__)[-1]
-    return f" (in {frame.filename}, line {frame.lineno})"
+def _print_scores(scores: Mapping[str, Mapping[str, Any]]) -> None:
+    width = max(map(len, scores), default=0)
+    sys.stdout.writelines(f"{name:<{width}}  {s['value']:8.4f}  {s['signature']}\n" for name, s in scores.items())
 
 
-def _value_of(option: str, arguments: Sequence[str]) -> str | None:
-    """The value of an option that must be known before the others are parsed."""
-    for position, argument in enumerate(arguments):
-        if argument == option and position + 1 < len(arguments):
-            return arguments[position + 1]
-        if argument.startswith(f"{option}="):
-            return argument.partition("=")[2]
-    return None
-
-
-def _device(name: str | None) -> Any:
-    import torch
-
-    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+def _split(option: str, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The values of an option, and of its parts, that must be known before the others are parsed; and the others."""
+    values: list[str] = []
+    others: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        name, equals, value = argument.partition("=")
+        if name == option or name.startswith(f"{option}."):
+            values += [value] if equals else list(islice(rest, 1))
+        else:
+            others.append(argument)
+    return values, others
 
 
 if __name__ == "__main__":

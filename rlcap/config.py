@@ -1,10 +1,12 @@
-"""A training run as one object made of the other rooms' objects; what a YAML file describes."""
+"""A training run as one object made of the other rooms' objects; what a YAML file and a device's name stand for."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
@@ -16,6 +18,37 @@ from rlcap.evaluation import EvaluationOptions
 from rlcap.policies.base import Policy
 from rlcap.training import Trainer, TrainingOptions
 from rlcap.training.schedule import Constant, Schedule
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """What a YAML file of settings says.
+
+    Raises:
+        UserError: if it is missing or holds no settings.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            settings = yaml.safe_load(file)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(settings, dict):
+        raise UserError(f"{path} holds no settings: write lines such as training: {{steps: 1000}}")
+    return settings
+
+
+def device_named(name: str | None) -> torch.device:
+    """The device of a name; the GPU where there is one when none is named.
+
+    Raises:
+        UserError: if there is no such device here.
+    """
+    device = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.zeros(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"no device {device!r} here: {str(error).splitlines()[0]}") from error
 
 
 @dataclass
@@ -62,8 +95,15 @@ class Experiment:
             algorithm=algorithm,
             dataset=self.data,
             reward=reward,
-            optimizer=self.optimizer,
+            optimizer=self._optimizer,
             schedule=self.schedule,
             options=self.training,
             evaluation=self.evaluation,
         )
+
+    def _optimizer(self, parameters: Iterable[Parameter]) -> Optimizer:
+        """The optimizer; what it says of a wrong setting is a user's mistake."""
+        try:
+            return self.optimizer(parameters)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"cannot make the optimizer: {error}") from error

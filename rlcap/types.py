@@ -88,6 +88,11 @@ class Captions:
     def __len__(self) -> int:
         return int(self.token_ids.shape[0])
 
+    def inputs(self, start_id: int) -> Int[Tensor, "captions length"]:
+        """What a decoder reads to foresee each token: the start token, then the tokens before it."""
+        start = self.token_ids.new_full((len(self), 1), start_id)
+        return torch.cat([start, self.token_ids[:, :-1]], dim=1)
+
     def rows(self, images: int) -> Int[Tensor, "images each"]:
         """The row numbers of each image's captions."""
         return torch.arange(len(self), device=self.token_ids.device).reshape(images, -1)

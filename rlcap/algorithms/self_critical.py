@@ -8,7 +8,7 @@ The gradient of the expected reward is estimated from sampled captions w^s and t
 from rlcap.algorithms.base import Algorithm, Scorer
 from rlcap.functional.advantages import self_critical_advantage
 from rlcap.functional.losses import Normalization, policy_gradient, reduce_tokens
-from rlcap.functional.masking import masked_mean
+from rlcap.functional.masking import unpack
 from rlcap.functional.sampling import entropy, gather_logprobs
 from rlcap.policies.base import Policy
 from rlcap.types import Batch, Loss, Rollout, Sampling, UserError
@@ -77,12 +77,11 @@ class SelfCritical(Algorithm):
         captions = rollout.captions
         encoded = rollout.encoded.repeat(rollout.captions_per_image)
         log_probabilities = self.policy.predict(encoded, captions, self.sampling).log_probabilities
-        logprobs = gather_logprobs(log_probabilities, captions.token_ids).masked_fill(~captions.mask, 0.0)
+        logprobs = unpack(gather_logprobs(log_probabilities, captions.token_ids[captions.mask]), captions.mask)
         total, count = reduce_tokens(policy_gradient(logprobs, rollout.advantages), captions.mask, self.normalization)
-        surprise = entropy(log_probabilities.detach())
         stats = {
             "loss/policy": (total / count).detach(),
-            "policy/entropy": masked_mean(surprise, captions.mask),
-            "policy/top1_mass": masked_mean(log_probabilities.detach().amax(dim=-1).exp(), captions.mask),
+            "policy/entropy": entropy(log_probabilities.detach()).mean(),
+            "policy/top1_mass": log_probabilities.detach().amax(dim=-1).exp().mean(),
         }
         return Loss(total, count, stats)

@@ -8,9 +8,11 @@ The loss is the cross-entropy of each reference's tokens given those before it:
 from typing import ClassVar
 
 import torch
+from torch.distributions import Categorical
 
 from rlcap.algorithms.base import Algorithm, Scorer
 from rlcap.functional.losses import Normalization, negative_log_likelihood, reduce_tokens
+from rlcap.functional.masking import unpack
 from rlcap.functional.sampling import image_generator
 from rlcap.policies.base import Policy
 from rlcap.types import Batch, Captions, Loss, Rollout, UserError
@@ -82,12 +84,12 @@ class TeacherForcing(Algorithm):
         inputs = captions
         if self.scheduled_sampling:
             with torch.no_grad():
-                guesses = torch.distributions.Categorical(
-                    logits=self.policy.predict(encoded, captions).log_probabilities
-                ).sample()
+                guesses = Categorical(logits=self.policy.predict(encoded, captions).log_probabilities).sample()
             replaced = torch.rand(guesses.shape, device=guesses.device) < self.scheduled_sampling
-            inputs = Captions(torch.where(replaced & captions.mask, guesses, captions.token_ids), captions.mask)
+            mixed = torch.where(replaced, guesses, captions.token_ids[captions.mask])
+            inputs = Captions(captions.token_ids.masked_scatter(captions.mask, mixed), captions.mask)
         log_probabilities = self.policy.predict(encoded, inputs).log_probabilities
-        loss = negative_log_likelihood(log_probabilities, captions.token_ids, self.label_smoothing)
+        targets = captions.token_ids[captions.mask]
+        loss = unpack(negative_log_likelihood(log_probabilities, targets, self.label_smoothing), captions.mask)
         total, count = reduce_tokens(loss * rollout.advantages, captions.mask, self.normalization)
         return Loss(total, count, {"loss/policy": (total / count).detach()})

@@ -88,7 +88,7 @@ def evaluate(
     batches: Iterable[Batch],
     options: EvaluationOptions,
     gather: Gather = list,
-    progress: Callable[[int], None] = lambda images: None,
+    progress: Callable[[int], object] = lambda images: None,
 ) -> Evaluation:
     """Decode every image of the batches and score the captions.
 

@@ -41,10 +41,8 @@ def policy_gradient(
 
 
 def negative_log_likelihood(
-    log_probabilities: Float[Tensor, "captions length vocabulary"],
-    token_ids: Int[Tensor, "captions length"],
-    smoothing: float = 0.0,
-) -> Float[Tensor, "captions length"]:
+    log_probabilities: Float[Tensor, "tokens vocabulary"], token_ids: Int[Tensor, " tokens"], smoothing: float = 0.0
+) -> Float[Tensor, " tokens"]:
     """Cross-entropy of each token against a target of 1 - smoothing on the token, the rest on all tokens evenly.
 
     Szegedy et al. 2016, section 7; the same as ``torch.nn.functional.cross_entropy(label_smoothing=...)``.

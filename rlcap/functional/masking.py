@@ -1,6 +1,5 @@
-"""Where a caption ends, and averages over what it holds."""
+"""Where a caption ends, and the way from its tokens back to rows."""
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -17,6 +16,6 @@ def ended(token_ids: Int[Tensor, "captions length"], eos_id: int) -> Bool[Tensor
     return (token_ids == eos_id).any(dim=1)
 
 
-def masked_mean(values: Float[Tensor, "*axes"], mask: Bool[Tensor, "*axes"]) -> Float[Tensor, ""]:
-    """Mean of the values where the mask is True; 0 if it is True nowhere."""
-    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
+def unpack(values: Float[Tensor, " tokens"], mask: Bool[Tensor, "captions length"]) -> Float[Tensor, "captions length"]:
+    """One value per token, row by row, put where the mask is True; 0 elsewhere."""
+    return values.new_zeros(mask.shape).masked_scatter(mask, values)

@@ -167,17 +167,16 @@ class BackboneDecoder(Policy):
         return self.vocabulary
 
     def score_tokens(
-        self, encoded: Encoded, token_ids: Int[Tensor, "captions length"]
-    ) -> tuple[Float[Tensor, "captions length vocabulary"], Float[Tensor, "captions length width"]]:
-        start = token_ids.new_full((len(token_ids), 1), self.start_id)
-        inputs = torch.cat([start, token_ids[:, :-1]], dim=1)
+        self, encoded: Encoded, captions: Captions
+    ) -> tuple[Float[Tensor, "tokens vocabulary"], Float[Tensor, "captions length width"]]:
+        inputs = captions.inputs(self.start_id)
         hidden = self.decoder.transformer(
             input_ids=inputs,
             attention_mask=torch.ones_like(inputs),
             encoder_hidden_states=encoded.states,
             use_cache=False,
         ).last_hidden_state
-        return self.decoder.lm_head(hidden), hidden
+        return self.decoder.lm_head(hidden[captions.mask]), hidden
 
     def generate_tokens(
         self, encoded: Encoded, config: GenerationConfig, processors: LogitsProcessorList

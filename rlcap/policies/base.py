@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from rlcap.functional.masking import until_eos
+from rlcap.functional.masking import unpack, until_eos
 from rlcap.functional.sampling import draw, gather_logprobs, image_uniforms, log_distribution
 from rlcap.types import Batch, Captions, Encoded, Sampling, UserError
 
@@ -24,14 +24,15 @@ ProcessImages = Callable[[Sequence[Image.Image]], Float[Tensor, "images channels
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a policy foresees at every position of a caption.
+    """What a policy foresees at every position of some captions.
 
     Attributes:
-        log_probabilities: of every next token, under the sampling distribution.
-        hidden: the decoder's last hidden state there, for value heads.
+        log_probabilities: of every next token, under the sampling distribution. One row per token inside the captions,
+            caption by caption: what follows their end, often half of a batch, is not computed.
+        hidden: the decoder's last hidden state at every position, for value heads.
     """
 
-    log_probabilities: Float[Tensor, "captions length vocabulary"]
+    log_probabilities: Float[Tensor, "tokens vocabulary"]
     hidden: Float[Tensor, "captions length width"]
 
 
@@ -93,9 +94,12 @@ class Policy(nn.Module, ABC):
 
     @abstractmethod
     def score_tokens(
-        self, encoded: Encoded, token_ids: Int[Tensor, "captions length"]
-    ) -> tuple[Float[Tensor, "captions length vocabulary"], Float[Tensor, "captions length width"]]:
-        """Logits and last hidden states at every position, each seeing the start token and the tokens before it."""
+        self, encoded: Encoded, captions: Captions
+    ) -> tuple[Float[Tensor, "tokens vocabulary"], Float[Tensor, "captions length width"]]:
+        """Logits where the mask is True, and last hidden states everywhere.
+
+        Each position sees the start token and the tokens before it (``Captions.inputs``).
+        """
 
     @abstractmethod
     def generate_tokens(
@@ -194,10 +198,10 @@ class Policy(nn.Module, ABC):
             sampling: the distribution they were drawn from; None is the policy's own, with no token suppressed, as
                 likelihood training needs it.
         """
-        logits, hidden = self.score_tokens(encoded, captions.token_ids)
+        logits, hidden = self.score_tokens(encoded, captions)
         if sampling is None:
             return Prediction(logits.float().log_softmax(dim=-1), hidden)
-        keep = captions.token_ids.masked_fill(~captions.mask, self.eos_id)
+        keep = captions.token_ids[captions.mask]
         return Prediction(log_distribution(logits, sampling, self.suppressed, keep), hidden)
 
     def logprobs(
@@ -205,8 +209,7 @@ class Policy(nn.Module, ABC):
     ) -> Float[Tensor, "captions length"]:
         """Log-probability of each token of the given captions; 0 after their end."""
         log_probabilities = self.predict(encoded, captions, sampling).log_probabilities
-        token_ids = captions.token_ids.masked_fill(~captions.mask, self.eos_id)
-        return gather_logprobs(log_probabilities, token_ids).masked_fill(~captions.mask, 0.0)
+        return unpack(gather_logprobs(log_probabilities, captions.token_ids[captions.mask]), captions.mask)
 
     def save(self, directory: Path) -> None:
         """Write the policy to a directory that ``load_policy`` reads back with identical log-probabilities."""

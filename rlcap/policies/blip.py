@@ -12,7 +12,7 @@ from transformers import (
 )
 
 from rlcap.policies.pretrained import PretrainedPolicy, first_token
-from rlcap.types import Encoded
+from rlcap.types import Captions, Encoded
 
 
 class Blip(PretrainedPolicy):
@@ -43,16 +43,15 @@ class Blip(PretrainedPolicy):
         return start, eos, pad
 
     def score_tokens(
-        self, encoded: Encoded, token_ids: Int[Tensor, "captions length"]
-    ) -> tuple[Float[Tensor, "captions length vocabulary"], Float[Tensor, "captions length width"]]:
-        start = token_ids.new_full((len(token_ids), 1), self.start_id)
+        self, encoded: Encoded, captions: Captions
+    ) -> tuple[Float[Tensor, "tokens vocabulary"], Float[Tensor, "captions length width"]]:
         hidden = self.model.text_decoder.bert(
-            input_ids=torch.cat([start, token_ids[:, :-1]], dim=1),
+            input_ids=captions.inputs(self.start_id),
             encoder_hidden_states=encoded.states,
             is_decoder=True,
             use_cache=False,
         ).last_hidden_state
-        return self.model.text_decoder.cls(hidden), hidden
+        return self.model.text_decoder.cls(hidden[captions.mask]), hidden
 
     def generate_tokens(
         self, encoded: Encoded, config: GenerationConfig, processors: LogitsProcessorList

@@ -7,7 +7,7 @@ from transformers import GenerationConfig, LogitsProcessorList, VisionEncoderDec
 from transformers.modeling_outputs import BaseModelOutput
 
 from rlcap.policies.pretrained import PretrainedPolicy, first_token
-from rlcap.types import Encoded
+from rlcap.types import Captions, Encoded
 
 
 class EncoderDecoder(PretrainedPolicy):
@@ -50,10 +50,9 @@ class EncoderDecoder(PretrainedPolicy):
         return projected
 
     def score_tokens(
-        self, encoded: Encoded, token_ids: Int[Tensor, "captions length"]
-    ) -> tuple[Float[Tensor, "captions length vocabulary"], Float[Tensor, "captions length width"]]:
-        start = token_ids.new_full((len(token_ids), 1), self.start_id)
-        inputs = torch.cat([start, token_ids[:, :-1]], dim=1)
+        self, encoded: Encoded, captions: Captions
+    ) -> tuple[Float[Tensor, "tokens vocabulary"], Float[Tensor, "captions length width"]]:
+        inputs = captions.inputs(self.start_id)
         # every decoder names its parts differently, but all give their hidden states
         output = self.model.decoder(
             input_ids=inputs,
@@ -62,7 +61,7 @@ class EncoderDecoder(PretrainedPolicy):
             output_hidden_states=True,
             use_cache=False,
         )
-        return output.logits, output.hidden_states[-1]
+        return output.logits[captions.mask], output.hidden_states[-1]
 
     def generate_tokens(
         self, encoded: Encoded, config: GenerationConfig, processors: LogitsProcessorList

@@ -9,7 +9,7 @@ from transformers import GenerationConfig, GitForCausalLM, GitVisionModel, Logit
 from transformers.modeling_outputs import BaseModelOutput
 
 from rlcap.policies.pretrained import PretrainedPolicy, first_token
-from rlcap.types import Encoded
+from rlcap.types import Captions, Encoded
 
 
 class Git(PretrainedPolicy):
@@ -42,16 +42,15 @@ class Git(PretrainedPolicy):
         return start, eos, pad
 
     def score_tokens(
-        self, encoded: Encoded, token_ids: Int[Tensor, "captions length"]
-    ) -> tuple[Float[Tensor, "captions length vocabulary"], Float[Tensor, "captions length width"]]:
-        start = token_ids.new_full((len(token_ids), 1), self.start_id)
+        self, encoded: Encoded, captions: Captions
+    ) -> tuple[Float[Tensor, "tokens vocabulary"], Float[Tensor, "captions length width"]]:
         states = self.model.git(
-            input_ids=torch.cat([start, token_ids[:, :-1]], dim=1),
+            input_ids=captions.inputs(self.start_id),
             pixel_values=_as_pixels(encoded.states),
             use_cache=False,
         ).last_hidden_state
         hidden = states[:, encoded.states.shape[1] :]  # the regions come first
-        return self.model.output(hidden), hidden
+        return self.model.output(hidden[captions.mask]), hidden
 
     def generate_tokens(
         self, encoded: Encoded, config: GenerationConfig, processors: LogitsProcessorList

@@ -7,7 +7,7 @@ from rlcap.algorithms.base import Scorer
 from rlcap.algorithms.teacher_forcing import TeacherForcing
 from rlcap.errors import UserError
 from rlcap.functional.losses import Normalization
-from rlcap.types import Batch
+from rlcap.types import Batch, Captions
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -15,9 +15,10 @@ def test_loss_is_cross_entropy_of_the_references(policy, batch, smoothing):
     algorithm = TeacherForcing(policy, captions_per_image=2, label_smoothing=smoothing)
     rollout = algorithm.act(batch, Scorer(policy, None), (0, 1))
     captions = rollout.captions
-    logits, _ = policy.score_tokens(rollout.encoded.repeat(2), captions.token_ids)
+    whole = Captions(captions.token_ids, torch.ones_like(captions.mask))
+    logits, _ = policy.score_tokens(rollout.encoded.repeat(2), whole)
     targets = captions.token_ids.masked_fill(~captions.mask, -100)
-    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), label_smoothing=smoothing)
+    expected = torch.nn.functional.cross_entropy(logits, targets.flatten(), label_smoothing=smoothing)
     torch.testing.assert_close(algorithm(rollout).mean, expected, rtol=1e-5, atol=1e-6)
     assert policy.detokenize(captions) == [caption for references in batch.references for caption in references]
 

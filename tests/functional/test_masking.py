@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlcap.functional.masking import ended, masked_mean, until_eos
+from rlcap.functional.masking import ended, unpack, until_eos
 
 EOS, PAD = 9, 0
 
@@ -51,15 +51,12 @@ def test_masks_are_prefixes_that_close_at_the_first_eos(rows: list[list[int]]) -
         assert kept == [True] * length + [False] * (len(tokens) - length)
 
 
-def test_masked_mean_by_hand() -> None:
-    values = torch.tensor([[1.0, 2.0, torch.nan], [6.0, torch.inf, -torch.inf]])
+def test_unpack_puts_tokens_back_row_by_row() -> None:
     mask = torch.tensor([[True, True, False], [True, False, False]])
-    assert masked_mean(values, mask).item() == 3.0
-    assert masked_mean(values, torch.zeros_like(mask)).item() == 0.0
-
-
-def test_masked_mean_sends_no_gradient_past_the_mask() -> None:
-    values = torch.tensor([1.0, 2.0, 5.0], requires_grad=True)
-    masked_mean(values, torch.tensor([True, True, False])).backward()
+    values = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    rows = unpack(values, mask)
+    assert rows.tolist() == [[1.0, 2.0, 0.0], [3.0, 0.0, 0.0]]
+    assert torch.equal(rows[mask], values)
+    (rows * torch.tensor([[1.0, 10.0, 100.0], [1000.0, 7.0, 7.0]])).sum().backward()
     assert values.grad is not None
-    assert values.grad.tolist() == [0.5, 0.5, 0.0]
+    assert values.grad.tolist() == [1.0, 10.0, 1000.0]

@@ -124,7 +124,7 @@ def test_first_tokens_occur_as_often_as_the_model_says(policy: Policy, batch_of:
         encoded, ("image",), samples=draws, greedy=False, key=(3,), sampling=sampling, max_length=1
     )
     with torch.no_grad():
-        expected = policy.predict(encoded, captions.select(torch.tensor([0])), sampling).log_probabilities[0, 0].exp()
+        expected = policy.predict(encoded, captions.select(torch.tensor([0])), sampling).log_probabilities[0].exp()
     expected = expected.double() * draws
     observed = torch.bincount(captions.token_ids[:, 0], minlength=len(expected)).double()
     assert observed[expected == 0].sum() == 0
@@ -189,9 +189,11 @@ def test_likelihood_reads_no_token_it_predicts(policy: Policy, batch_of: BatchOf
     encoded, captions = act(policy, batch_of(policy, 2))
     token_ids = captions.token_ids.clone()
     token_ids[:, 3] = (token_ids[:, 3] + 1) % 5
+    whole = torch.ones_like(captions.mask)
     with torch.no_grad():
-        before, _ = policy.score_tokens(encoded.repeat(4), captions.token_ids)
-        after, _ = policy.score_tokens(encoded.repeat(4), token_ids)
+        before, _ = policy.score_tokens(encoded.repeat(4), Captions(captions.token_ids, whole))
+        after, _ = policy.score_tokens(encoded.repeat(4), Captions(token_ids, whole))
+    before, after = (logits.unflatten(0, whole.shape) for logits in (before, after))
     torch.testing.assert_close(after[:, :4], before[:, :4], atol=TOLERANCE, rtol=0)
     if before.shape[1] > 4:
         assert not torch.allclose(after[:, 4], before[:, 4], atol=1e-3)

@@ -104,6 +104,19 @@ def test_training_references_are_counted_once(tmp_path: Path, monkeypatch: pytes
     assert len({first.name, other.name, without.name}) == 3
 
 
+def test_a_change_of_what_counts_counts_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = document_frequencies._COUNTED_BY
+    assert {Path(file).name for file in sources} == {"tokenize.py", "ngrams.py", "document_frequencies.py"}
+    names = [training_document_frequencies(IMAGES, True, tmp_path).name]
+    for place, file in enumerate(sources):
+        changed = tmp_path / Path(file).name
+        changed.write_text(Path(file).read_text() + "# changed\n")
+        with monkeypatch.context() as patch:
+            patch.setattr(document_frequencies, "_COUNTED_BY", (*sources[:place], str(changed), *sources[place + 1 :]))
+            names.append(training_document_frequencies(IMAGES, True, tmp_path).name)
+    assert len(set(names)) == 4
+
+
 def test_a_damaged_cache_is_named(tmp_path: Path) -> None:
     name = training_document_frequencies(IMAGES, True, tmp_path).name
     (tmp_path / "document_frequencies" / f"{name}.npz").write_bytes(b"not a file of ours")

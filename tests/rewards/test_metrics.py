@@ -1,0 +1,110 @@
+"""Metrics by name, and what they make of captions: values by hand, and errors that name the culprit."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rewards.base import Candidates, Reward, RewardError
+from rewards.bleu import Bleu
+from rewards.composite import FunctionReward
+from rewards.metrics import measure, rewards_named, standard_metrics
+
+CODE = """
+from rewards import Reward
+
+SCALE = 2
+
+def letters(captions):
+    return [len(caption) for caption in captions]
+
+class Words(Reward):
+    def __call__(self, candidates):
+        return [float(len(caption.split())) for caption in candidates.captions]
+
+class Needy(Reward):
+    def __init__(self, words):
+        self.words = words
+
+    def __call__(self, candidates):
+        return []
+"""
+TWO = Candidates(["a dog runs", "a cat"], [["a dog runs"], ["the cat", "a cat"]], image_ids=["1", "2"])
+
+
+class Best(Reward):
+    """Letters of each caption; the corpus' are the most."""
+
+    def __call__(self, candidates: Candidates) -> Any:
+        return np.array([float(len(caption)) for caption in candidates.captions])
+
+    def corpus(self, candidates: Candidates) -> float:
+        return float(max(self(candidates)))
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module of the user's."""
+    (tmp_path / "own_rewards_of_a_test.py").write_text(CODE)
+    (tmp_path / "half_written_of_a_test.py").write_text("def letters(captions:\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return "own_rewards_of_a_test"
+
+
+def test_the_standard_metrics_are_those_of_the_coco_evaluation() -> None:
+    signatures = {name: str(metric.signature) for name, metric in standard_metrics().items()}
+    assert list(signatures) == ["CIDEr-D", "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L"]
+    assert signatures["CIDEr-D"] == "CIDEr-D|df:corpus|tok:ptb|eos:no|v:0.1.0"
+    assert standard_metrics()["BLEU-2"] is not standard_metrics()["BLEU-2"]  # rewards keep state
+
+
+def test_names_may_be_metrics_functions_and_classes(own_module: str) -> None:
+    rewards = rewards_named(["BLEU-4", f"{own_module}.letters", f"{own_module}.Words"])
+    assert list(rewards) == ["BLEU-4", f"{own_module}.letters", f"{own_module}.Words"]
+    bleu, letters, words = rewards.values()
+    assert isinstance(bleu, Bleu)
+    assert isinstance(letters, FunctionReward)
+    assert letters(TWO).tolist() == [10, 5]
+    assert measure({"words": words}, TWO)[1]["words"] == {"value": 2.5, "signature": "Words|v:0.1.0"}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cider", "no reward is called 'cider': give one of CIDEr-D, BLEU-1"),
+        ("no_such_module.letters", "cannot import the reward 'no_such_module.letters' .*No module named"),
+        ("own_rewards_of_a_test.nothing", "has no attribute 'nothing'"),
+        ("own_rewards_of_a_test.SCALE", "neither a Reward class nor a function"),
+        ("own_rewards_of_a_test.Needy", "cannot make own_rewards_of_a_test.Needy without arguments .*'words'"),
+        ("half_written_of_a_test.letters", r"cannot import .*half_written_of_a_test\.py, line 1"),
+    ],
+)
+@pytest.mark.usefixtures("own_module")
+def test_a_wrong_name_is_told_with_the_remedy(name: str, message: str) -> None:
+    with pytest.raises(RewardError, match=message):
+        rewards_named([name])
+
+
+def test_a_metric_aggregates_as_it_defines() -> None:
+    each, summary = measure({"mean": FunctionReward(lambda captions: [1.0, 4.0]), "best": Best()}, TWO)
+    assert {name: scores.tolist() for name, scores in each.items()} == {"mean": [1, 4], "best": [10, 5]}
+    assert summary["mean"]["value"] == 2.5
+    assert summary["best"] == {"value": 10.0, "signature": "Best|v:0.1.0"}
+
+
+def test_signatures_say_how_many_references_there_were() -> None:
+    assert measure(standard_metrics(), TWO)[1]["ROUGE-L"]["signature"].endswith("|refs:1-2|v:0.1.0")
+
+
+def test_a_metric_that_fails_is_named() -> None:
+    class Fails(Best):
+        def corpus(self, candidates: Candidates) -> float:
+            raise KeyError("total")
+
+    with pytest.raises(RewardError, match="reward 'mine' failed: KeyError: 'total'"):
+        measure({"mine": Fails()}, TWO)
+    with pytest.raises(RewardError, match=r"reward 'short' gave|reward 'short': function .* gave shape \(1,\)"):
+        measure({"short": FunctionReward(lambda captions: [1.0])}, TWO)
+    with pytest.raises(RewardError, match=r"reward 'CIDEr-D': .*references is None"):
+        measure(standard_metrics(), Candidates(["a dog"]))
