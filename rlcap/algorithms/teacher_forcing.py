@@ -8,7 +8,6 @@ The loss is the cross-entropy of each reference's tokens given those before it:
 from typing import ClassVar
 
 import torch
-from torch.distributions import Categorical
 
 from rlcap.algorithms.base import Algorithm, Scorer
 from rlcap.functional.losses import Normalization, negative_log_likelihood, reduce_tokens
@@ -84,7 +83,8 @@ class TeacherForcing(Algorithm):
         inputs = captions
         if self.scheduled_sampling:
             with torch.no_grad():
-                guesses = Categorical(logits=self.policy.predict(encoded, captions).log_probabilities).sample()
+                probabilities = self.policy.predict(encoded, captions).log_probabilities.exp()
+            guesses = torch.multinomial(probabilities, 1)[:, 0]
             replaced = torch.rand(guesses.shape, device=guesses.device) < self.scheduled_sampling
             mixed = torch.where(replaced, guesses, captions.token_ids[captions.mask])
             inputs = Captions(captions.token_ids.masked_scatter(captions.mask, mixed), captions.mask)

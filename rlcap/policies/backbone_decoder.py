@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -67,6 +68,8 @@ class BackboneDecoder(Policy):
         freeze: keep the backbone as it is; its features are then computed once per image and kept.
         decoder: the shape of the decoder.
     """
+
+    decoder: Any
 
     def __init__(
         self,

@@ -56,8 +56,9 @@ class Vocabulary:
         return int(self.tokenizer.get_vocab_size())
 
     def id(self, token: str) -> int:
-        """The id of a token that is in the vocabulary."""
-        return int(self.tokenizer.token_to_id(token))
+        """The id of a token; that of unknown for a word that is not in the vocabulary."""
+        found: int | None = self.tokenizer.token_to_id(token)
+        return self.id(UNKNOWN) if found is None else found
 
     def tokenize(self, captions: Sequence[str], max_length: int) -> Captions:
         """Captions as tokens, closed by EOS, cut at ``max_length`` (then without EOS)."""

@@ -26,7 +26,7 @@ def features_of(
     *,
     workers: int = 0,
     on_bad_image: Literal["stop", "skip"] = "stop",
-    progress: Callable[[int], None] = lambda images: None,
+    progress: Callable[[int], object] = lambda images: None,
 ) -> None:
     """Fill a folder with the features of all images of the splits, one sub-folder per encoder and split.
 
