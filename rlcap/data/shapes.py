@@ -44,7 +44,10 @@ COLORS: Mapping[str, tuple[int, int, int]] = {
 
 OBJECT_COUNTS = (1, 2, 3)
 OBJECT_COUNT_SHARES = (0.1, 0.8, 0.1)
-RADIUS: Mapping[str, tuple[float, float]] = {"small": (0.095, 0.110), "large": (0.165, 0.185)}  # share of the side
+RADIUS: Mapping[str, tuple[float, float]] = {"small": (0.105, 0.120), "large": (0.185, 0.205)}  # share of the side
+# Objects stand near the points of a grid (shares of the side): a small network then tells shapes apart in minutes.
+PLACES: Mapping[str, tuple[float, ...]] = {"small": (0.125, 0.375, 0.625, 0.875), "large": (0.25, 0.5, 0.75)}
+JITTER = 0.02
 CLEARLY = 1.6  # one object is left of another when its offset to the left is this many times the offset up or down
 REFERENCES = 5
 INCOMPLETE = 0.25  # of the mentions of an object, which lack its size, its colour or both
@@ -88,18 +91,15 @@ def sample_scene(rng: np.random.Generator) -> Scene:
     count = int(rng.choice(OBJECT_COUNTS, p=OBJECT_COUNT_SHARES))
     looks = rng.choice(len(SHAPES) * len(COLORS), size=count, replace=False).tolist()
     shapes, colors, sizes = list(SHAPES), list(COLORS), list(SIZES)
-    objects = []
-    for look in looks:
-        size = sizes[int(rng.integers(len(sizes)))]
-        radius = float(rng.uniform(*RADIUS[size]))
-        objects.append(
-            {"shape": shapes[look % len(shapes)], "color": colors[look // len(shapes)], "size": size, "radius": radius}
-        )
-    while True:
-        places = rng.random((count, 2)).tolist()
-        for item, place in zip(objects, places, strict=True):
-            margin = 1.25 * item["radius"]
-            item["center"] = [round(margin + (1 - 2 * margin) * share, 4) for share in place]
+    while True:  # sizes are drawn again too: several large objects may leave no room
+        objects = []
+        for look in looks:
+            size = sizes[int(rng.integers(len(sizes)))]
+            radius = float(rng.uniform(*RADIUS[size]))
+            near = rng.choice(PLACES[size], size=2) + rng.uniform(-JITTER, JITTER, size=2)
+            center = [round(share, 4) for share in near.tolist()]
+            shape, color = shapes[look % len(shapes)], colors[look // len(shapes)]
+            objects.append({"shape": shape, "color": color, "size": size, "radius": radius, "center": center})
         relations = _relations(objects)
         if relations is not None:
             return {"objects": objects, "relations": relations}

@@ -69,6 +69,7 @@ class BackboneDecoder(Policy):
         decoder: the shape of the decoder.
     """
 
+    encoder: Any
     decoder: Any
 
     def __init__(
@@ -92,7 +93,7 @@ class BackboneDecoder(Policy):
             probe = processor([Image.new("RGB", (32, 32))])
             _, self.regions, self.encoder_width = self.grid(probe).shape
         self.project = nn.Sequential(nn.LayerNorm(self.encoder_width), nn.Linear(self.encoder_width, settings.width))
-        self.region_positions = nn.Parameter(torch.randn(self.regions, settings.width) * 0.02)
+        self.region_positions = nn.Parameter(torch.randn(self.regions, settings.width) * 0.5)  # as loud as the content
         self.vocabulary: Vocabulary | None = None
 
     def prepare(self, references: Sequence[Sequence[str]]) -> None:
