@@ -90,6 +90,10 @@ class Experiment:
         reward = WeightedSum(self.rewards) if algorithm.rewarded else None
         if reward is not None:
             reward.prepare(references)
+        for name, metric in self.evaluation.metrics.items():
+            if metric.needs_images:
+                raise UserError(f"evaluation.metrics.{name} looks at images, which evaluation does not keep: drop it")
+            metric.prepare(references)
         return Trainer(
             folder,
             algorithm=algorithm,

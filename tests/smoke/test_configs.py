@@ -1,0 +1,222 @@
+"""Every configuration there is runs from its own paths: two steps, small batches, tiny data and captioners in place."""
+
+import functools
+import gzip
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import captioners
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from rlcap.cli import main
+from rlcap.policies.pretrained import no_progress_bars
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = {ROOT / "configs": "runs", ROOT / "rlcap" / "quickstart": "quickstart"}
+CONFIGS = [path for folder in FOLDERS for path in sorted(folder.rglob("*.yaml"))]
+STEPS = 2
+SHORT = {
+    "training.steps": STEPS,
+    "training.evaluate_every": 1,
+    "training.images_per_batch": 4,
+    "training.precision": "no",
+    "training.workers": 0,
+    "evaluation.images_per_batch": 8,
+    "evaluation.thumbnails": 2,
+}
+SPLITS = {"train": 10, "val": 3, "test": 3}
+Arguments = dict[str, Any]
+
+
+def output_of(config: Path) -> str:
+    """Where the comments and the second stages have the run of a configuration."""
+    folder = next(folder for folder in FOLDERS if config.is_relative_to(folder))
+    name = config.relative_to(folder).with_suffix("")
+    return "runs/smoke" if str(name) == "smoke/teacher_forcing" else str(FOLDERS[folder] / name)
+
+
+# --- what the configurations name, made in the working directory
+
+
+def photo(path: Path, seed: int) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (3, 3, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).resize((48, 40)).save(path)
+
+
+def captions(seed: int) -> list[str]:
+    """Five, of the words that the tiny captioners know."""
+    rng = np.random.default_rng(seed)
+    return [" ".join(rng.choice(captioners.WORDS, size=5)) for _ in range(5)]
+
+
+def karpathy(annotations: str, images: str) -> list[str]:
+    """A file of annotations and its photos; COCO's lie in a folder per year."""
+    entries = []
+    for number, split in enumerate(split for split, count in SPLITS.items() for _ in range(count)):
+        entry = {"filename": f"photo{number:02d}.jpg", "split": split, "imgid": number}
+        if "coco" in annotations:
+            entry |= {"filepath": "val2014", "cocoid": 100 + number}
+        photo(Path(images) / entry.get("filepath", "") / entry["filename"], number)
+        entries.append({**entry, "sentences": [{"raw": caption} for caption in captions(number)]})
+    content = json.dumps({"images": entries}).encode()
+    Path(annotations).write_bytes(gzip.compress(content) if annotations.endswith(".gz") else content)
+    return []
+
+
+def folder(images: str, captions: str) -> list[str]:
+    """Photos and the table of their captions, which gives no splits."""
+    rows = ["image,caption"]
+    for number in range(sum(SPLITS.values())):
+        photo(Path(images) / f"photo{number:02d}.jpg", number)
+        rows += [f"photo{number:02d}.jpg,{caption}" for caption in globals()["captions"](number)]
+    Path(captions).write_text("\n".join(rows) + "\n")
+    return []
+
+
+def shapes(**settings: Any) -> list[str]:
+    return [word for split, count in SPLITS.items() for word in (f"--data.init_args.{split}", str(count))]
+
+
+def builder(build: Callable[[Path], None], argument: str = "checkpoint") -> Callable[..., list[str]]:
+    """Builds a random captioner or encoder where the hub's name, taken as a folder, leads: transformers looks there."""
+
+    def prepare(**settings: Any) -> list[str]:
+        place = Path(settings[argument])
+        if not place.is_dir():
+            torch.manual_seed(1)
+            with no_progress_bars():
+                build(place)
+        return []
+
+    return prepare
+
+
+def nothing(**settings: Any) -> list[str]:
+    return []
+
+
+PREPARE_DATA: dict[str, Callable[..., list[str]]] = {
+    "rlcap.data.karpathy.Karpathy": karpathy,
+    "rlcap.data.folder.Folder": folder,
+    "rlcap.data.shapes.Shapes": shapes,
+}
+PREPARE_POLICY: dict[str, Callable[..., list[str]]] = {
+    "rlcap.policies.tiny.TinyViT": nothing,
+    "rlcap.policies.backbone_decoder.BackboneDecoder": builder(captioners.build_mobilenet, "backbone"),
+    "rlcap.policies.blip.Blip": builder(captioners.build_blip),
+    "rlcap.policies.git.Git": builder(captioners.build_git),
+    "rlcap.policies.encoder_decoder.EncoderDecoder": builder(captioners.build_vit_gpt2),
+    "rlcap.policies.load_policy": nothing,  # a run: made first
+}
+
+
+def write_own_reward(config: Path) -> None:
+    """The function that the comment of a configuration asks for, in the file that it asks for."""
+    found = re.search(r"a function in (\w+\.py).*\n((?:#   .*\n)+?)# \S", config.read_text())
+    if found:
+        file, commented = found.groups()
+        Path(file).write_text("".join(line.removeprefix("#   ") for line in commented.splitlines(keepends=True)))
+
+
+# --- the runs
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The working directory of all runs, as a user's who puts everything where the configurations say."""
+    place = tmp_path_factory.mktemp("smoke")
+    before, path = Path.cwd(), [*sys.path]
+    os.chdir(place)
+    yield place
+    os.chdir(before)
+    sys.path[:] = path
+    sys.modules.pop("my_rewards", None)
+
+
+@pytest.fixture(scope="module")
+def run_of(here: Path) -> Callable[[Path], Path]:
+    """The run of a configuration, made when first asked for, after the run that it starts from."""
+
+    @functools.cache
+    def run_of(config: Path) -> Path:
+        settings = yaml.safe_load(config.read_text())
+        data, policy = settings["data"], settings["policy"]
+        if policy["class_path"] == "rlcap.policies.load_policy":
+            earlier = {output_of(other): other for other in CONFIGS}
+            run_of(earlier[policy["init_args"]["directory"]])
+        options = PREPARE_DATA[data["class_path"]](**data.get("init_args", {}))
+        options += PREPARE_POLICY[policy["class_path"]](**policy.get("init_args", {}))
+        options += [word for name, value in SHORT.items() for word in (f"--{name}", str(value))]
+        write_own_reward(config)
+        run = here / output_of(config)
+        main(["train", "--config", str(config), "--output", str(run), *options])
+        return run
+
+    return run_of
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: str(config.relative_to(ROOT)))
+def test_configuration_runs(config: Path, run_of: Callable[[Path], Path]) -> None:
+    run = run_of(config)
+    asked = yaml.safe_load(config.read_text())
+    written = yaml.safe_load((run / "config.yaml").read_text())
+    for part in ("data", "policy", "algorithm", "optimizer"):
+        assert written[part]["class_path"] == asked[part]["class_path"]
+    assert list(written["rewards"]) == list(asked.get("rewards", {}))
+    assert json.loads((run / "environment.json").read_text())["versions"]["torch"]
+
+    metrics = rows(run / "metrics.jsonl")
+    learned = [row for row in metrics if "loss/policy" in row]
+    measured = [row["step"] for row in metrics if "val/CIDEr-D" in row]
+    assert [row["step"] for row in learned] == [1, 2]
+    assert measured == ([0, 1, 2] if asked.get("rewards") else [1, 2])
+    for row in learned:
+        assert np.isfinite([row["loss/policy"], row["gradient/norm"]]).all()
+        assert {f"reward/{name}" for name in asked.get("rewards", {})} <= set(row)
+
+    assert json.loads((run / "checkpoints" / "best.json").read_text())["step"] in measured
+    assert (run / "checkpoints" / str(STEPS) / "policy").is_dir()
+    for tracker in asked["training"].get("trackers", []):
+        assert tracker == "tensorboard"
+        assert len(list(run.rglob("events.out.tfevents.*"))) > 0
+
+    test = run / "evaluation" / "test"
+    scores = json.loads((test / "scores.json").read_text())
+    predictions = rows(test / "predictions.jsonl")
+    assert scores["images"] == len(predictions) > 0
+    assert len({row["image_id"] for row in predictions}) == len(predictions)
+    assert {"CIDEr-D", "BLEU-4", "ROUGE-L"} <= set(scores["scores"])
+    assert all(set(row["scores"]) == set(scores["scores"]) for row in predictions)
+    beams = asked.get("evaluation", {}).get("decoding", {}).get("beams", 1)
+    assert scores["decoding"] == ("greedy" if beams == 1 else f"beam {beams}")
+    assert len(list((test / "images").glob("*.jpg"))) == 2
+
+
+def test_own_reward_is_that_of_the_comment(run_of: Callable[[Path], Path], here: Path) -> None:
+    run = run_of(ROOT / "configs" / "custom_reward.yaml")
+    assert "def brevity(captions):" in (here / "my_rewards.py").read_text()
+    brevity = [row["reward/brevity"] for row in rows(run / "metrics.jsonl") if "reward/brevity" in row]
+    assert len(brevity) == STEPS
+    assert all(0 < value <= 1 for value in brevity)
+
+
+def test_features_of_a_frozen_encoder_are_shared_by_both_stages(run_of: Callable[[Path], Path], here: Path) -> None:
+    for stage in ("teacher_forcing", "self_critical"):
+        run_of(ROOT / "configs" / f"flickr8k_{stage}.yaml")
+    encoders = list((here / "features").iterdir())
+    assert len(encoders) == 1
+    assert sorted(path.name for path in encoders[0].iterdir()) == sorted(SPLITS)
