@@ -172,5 +172,10 @@ def _cached(name: str, cache: Path | None, build: Callable[[], DocumentFrequenci
     if path.exists():
         return DocumentFrequencies.load(path)
     built = build()
-    built.save(path)
+    try:
+        built.save(path)
+    except OSError as error:
+        raise RewardError(
+            f"cannot write {path}: {error.strerror}; set RLCAP_CACHE to a folder that can be written"
+        ) from error
     return built

@@ -17,6 +17,7 @@ from rlcap.errors import UserError, place_in_own_code
 
 logger = logging.getLogger("rlcap")
 INTERRUPTED = 130  # what shells give for a command stopped by Ctrl-C
+RECIPES = Path(__file__).parent / "quickstart"
 
 
 class Parser(ArgumentParser):
@@ -45,6 +46,7 @@ def experiment_parser(prog: str) -> Parser:
     parser.add_argument("--output", type=str, default="runs/run", help="run folder to make")
     parser.add_argument("--resume", type=str, default=None, help="run folder to go on with; no --config then")
     parser.add_class_arguments(Experiment)
+    parser.set_defaults({"schedule": {"class_path": "rlcap.training.schedule.Constant"}})  # the object has no YAML
     return parser
 
 
@@ -62,6 +64,11 @@ def train(arguments: Sequence[str], prog: str = "rlcap train") -> None:
         folder = Path(resumed[-1])
         if files:
             raise UserError(f"--resume goes on with {folder / CONFIG_FILE}: leave --config out")
+        for argument in arguments:
+            if argument.startswith("--") and not argument.startswith(("--resume", "--training.", "--evaluation.")):
+                raise UserError(
+                    f"{argument} cannot change in a run that goes on: only --training.* and --evaluation.* can"
+                )
         if not (folder / CONFIG_FILE).is_file():
             raise UserError(f"nothing to resume: {folder} holds no {CONFIG_FILE}")
         config = parser.parse_args(["--config", str(folder / CONFIG_FILE), *arguments])
@@ -113,7 +120,7 @@ def _dump(parser: Parser, config: Namespace) -> str:
     kept = config.clone()
     for name in ("config", "output", "resume"):
         kept.pop(name, None)
-    text: str = parser.dump(kept, skip_none=False)
+    text: str = parser.dump(kept, skip_unset=False)
     return text
 
 
@@ -167,6 +174,11 @@ def evaluate(arguments: Sequence[str], prog: str = "rlcap evaluate") -> None:
     place = Path(config.output or place)
     refuse_overwriting(place)
 
+    if built.metrics:  # their document frequencies and the like are those of the run's own training captions
+        own_data = parser.instantiate(parser.parse_args(others)).data if run is not None else built.data
+        references = [record.references for record in own_data.records("train")]
+        for metric in built.metrics.values():
+            metric.prepare(references)
     options = EvaluationOptions(decoding=built.decoding, metrics=built.metrics, thumbnails=config.thumbnails)
     policy = load_policy(str(found)).to(device_named(config.device))
     batches = loader(
@@ -304,12 +316,11 @@ def quickstart(arguments: Sequence[str], prog: str = "rlcap quickstart") -> None
     config = parser.parse_args(arguments)
     output = Path(config.output)
     refuse_overwriting(output)
-    recipes = Path(__file__).parent / "quickstart"
     teacher, critical = output / "teacher_forcing", output / "self_critical"
     seed = ["--training.seed", str(config.seed)]
-    train(["--config", str(recipes / "teacher_forcing.yaml"), "--output", str(teacher), *seed], prog)
+    train(["--config", str(RECIPES / "teacher_forcing.yaml"), "--output", str(teacher), *seed], prog)
     start = ["--policy.init_args.directory", str(teacher)]
-    train(["--config", str(recipes / "self_critical.yaml"), "--output", str(critical), *start, *seed], prog)
+    train(["--config", str(RECIPES / "self_critical.yaml"), "--output", str(critical), *start, *seed], prog)
     page = write_report([teacher, critical], output / "report", title="rlcap quick start")
     before, after = (
         json.loads((run / "evaluation/test/scores.json").read_text())["scores"]["CIDEr-D"]["value"]
@@ -318,7 +329,7 @@ def quickstart(arguments: Sequence[str], prog: str = "rlcap quickstart") -> None
     sys.stdout.write(f"report: {page}\n")
     sys.stdout.write(
         f"CIDEr-D on the test split: {before:.3f} after teacher forcing, {after:.3f} after self-critical training "
-        f"({(after - before) / before:+.1%})\n"
+        f"({(after - before) / max(before, 1e-9):+.1%})\n"
     )
 
 

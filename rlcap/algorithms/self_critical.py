@@ -67,7 +67,7 @@ class SelfCritical(Algorithm):
             **scored.stats(captions, rows),
             "reward/sampled": float(sampled.mean()),
             "reward/greedy": float(greedy.mean()),
-            "advantage/std": float(advantages.std()),
+            "advantage/std": float(advantages.std(correction=0)),
         }
         per_token = advantages.flatten()[:, None].expand(samples.token_ids.shape)
         return Rollout(encoded, samples, per_token, decoded=len(captions), stats=stats)

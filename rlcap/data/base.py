@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from rlcap.types import UserError
 
@@ -55,10 +55,10 @@ class CaptionDataset(ABC):
 
 
 def read_image(path: Path) -> Image.Image:
-    """The image of a file in RGB, fully decoded (a truncated file is an error here, not later)."""
+    """The image of a file in RGB, upright, fully decoded (a truncated file is an error here, not later)."""
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = "no such file" if not path.exists() else str(error) or type(error).__name__
         raise UnreadableImageError(f"cannot read image {path}: {reason}") from error

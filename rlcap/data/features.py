@@ -6,12 +6,12 @@ It is complete or absent.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,7 @@ class FeatureWriter:
         self.fingerprint = fingerprint
         self._ids: dict[str, int] = {}
         self._left_out: set[str] = set()
-        self._aside = self.folder.with_name(f".{self.folder.name}.{os.getpid()}.partial")
+        self._aside = self.folder.with_name(f".{self.folder.name}.{uuid4().hex}.partial")
         shutil.rmtree(self._aside, ignore_errors=True)
         self._aside.mkdir(parents=True)
         self._array = np.lib.format.open_memmap(
@@ -110,7 +110,11 @@ class FeatureWriter:
             self._aside.rename(self.folder)
             shutil.rmtree(old)
         else:
-            self._aside.rename(self.folder)
+            try:
+                self._aside.rename(self.folder)
+            except OSError:
+                if not (self.folder / INDEX).is_file():
+                    raise  # otherwise another run wrote the same features first
 
     def discard(self) -> None:
         """Leaves things as they were before."""

@@ -5,6 +5,7 @@ epoch in an order that follows from the seed and the epoch alone. With several p
 batch, so that 2 processes of 16 images learn from the same 32 images as 1 process of 32.
 """
 
+import signal
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -178,6 +179,7 @@ class BatchLoader:
             sampler=plan,
             num_workers=self._workers,
             collate_fn=_as_it_is,
+            worker_init_fn=_leave_signals_to_parent,
             multiprocessing_context="fork" if self._workers > 0 and sys.platform == "linux" else None,
             generator=torch.Generator(),  # else each pass draws a number from the global one
         )
@@ -186,6 +188,12 @@ class BatchLoader:
         if read.bad and self._on_bad_image == "stop":
             raise UnreadableImageError(f"{read.bad[0].message} (on_bad_image: skip leaves such images out)")
         self.skipped += [bad.path for bad in read.bad if bad.path not in self.skipped]
+
+
+def _leave_signals_to_parent(worker: int) -> None:
+    """Ctrl-C and SIGTERM reach every process of a group; the loop decides when to stop, and reads on until then."""
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, signal.SIG_IGN)
 
 
 def _as_it_is(value: Any) -> Any:

@@ -88,9 +88,9 @@ class BackboneDecoder(Policy):
         self.freeze = freeze
         self.processor = processor
         self.encoder = encoder.eval()
-        freeze_unused(encoder, everything=freeze)
+        probe = processor([Image.new("RGB", (32, 32))])
+        freeze_unused(encoder, probe, everything=freeze)
         with torch.no_grad():
-            probe = processor([Image.new("RGB", (32, 32))])
             _, self.regions, self.encoder_width = self.grid(probe).shape
         self.project = nn.Sequential(nn.LayerNorm(self.encoder_width), nn.Linear(self.encoder_width, settings.width))
         self.region_positions = nn.Parameter(torch.randn(self.regions, settings.width) * 0.5)  # as loud as the content
@@ -212,7 +212,7 @@ class BackboneDecoder(Policy):
     @classmethod
     def load_files(cls, directory: Path) -> "BackboneDecoder":
         settings = json.loads((directory / "settings.json").read_text())
-        policy = BackboneDecoder.__new__(BackboneDecoder)
+        policy = cls.__new__(cls)
         encoder, processor = load_backbone(str(directory / "backbone"), None)
         policy._assemble(encoder, processor, settings["freeze"], DecoderSettings(**settings["decoder"]))
         policy._adopt(Vocabulary.load(directory / "vocabulary.json"))
@@ -243,7 +243,7 @@ def load_backbone(backbone: str, image_size: int | None) -> tuple[nn.Module, Ima
     # A pooler reads the grid, which is taken as it is here: its weights would never learn.
     unpooled = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind).parameters else {}
     with errors_only():  # its head's weights go unused, as they should
-        model, loading = kind.from_pretrained(backbone, output_loading_info=True, **unpooled)
+        model, loading = kind.from_pretrained(backbone, dtype=torch.float32, output_loading_info=True, **unpooled)
     if loading["missing_keys"]:
         raise UserError(
             f"{backbone} lacks weights of its {kind.__name__}, such as {sorted(loading['missing_keys'])[0]}"

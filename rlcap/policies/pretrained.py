@@ -58,10 +58,11 @@ class PretrainedPolicy(Policy):
             pad_token_id=self.pad_id,
         )
         self.freeze_encoder = freeze_encoder
-        freeze_unused(self.encoder, everything=freeze_encoder)
+        probe = self.processor([Image.new("RGB", (32, 32))])
+        freeze_unused(self.encoder, probe, everything=freeze_encoder)
         self._feature_shape: tuple[int, int] | None = None
         if freeze_encoder:
-            _, regions, width = self.features(self.processor([Image.new("RGB", (32, 32))])).shape
+            _, regions, width = self.features(probe).shape
             self._feature_shape = (regions, width)
 
     # --- what a family says
@@ -174,11 +175,21 @@ def fingerprint_of(encoder: nn.Module, processor: ImageProcessor) -> str:
     return digest.hexdigest()[:16]
 
 
-def freeze_unused(encoder: nn.Module, everything: bool) -> None:
-    """Stop a vision encoder's pooler from learning, or all of it: a decoder reads the regions, not what is pooled."""
-    for name, parameter in encoder.named_parameters():
-        if everything or "pooler" in name.split("."):
-            parameter.requires_grad_(False)
+def freeze_unused(encoder: nn.Module, probe: Float[Tensor, "images ..."], everything: bool) -> None:
+    """Stop all of a vision encoder from learning, or what its regions do not depend on, such as a pooler.
+
+    Data-parallel training waits for the gradient of every parameter that learns, so none may be without.
+    """
+    if everything:
+        encoder.requires_grad_(False)
+        return
+    parameters = list(encoder.parameters())
+    with torch.enable_grad():
+        regions = last_hidden_state(encoder.eval(), probe)
+    for parameter, reached in zip(
+        parameters, torch.autograd.grad(regions.sum(), parameters, allow_unused=True), strict=True
+    ):
+        parameter.requires_grad_(reached is not None)
 
 
 def last_hidden_state(encoder: nn.Module, pixel_values: Tensor) -> Float[Tensor, "images ..."]:

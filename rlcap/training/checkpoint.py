@@ -63,7 +63,7 @@ class Checkpoints:
         return self.folder / str(steps[-1]) if steps else None
 
     def save(self, progress: Progress, algorithm: Algorithm, optimizer: Mapping[str, Any]) -> None:
-        """Write a checkpoint; point to it as the best if it is; then remove those that are no longer needed."""
+        """Write a checkpoint; then point to the best and remove those that are no longer needed."""
         target = self.folder / str(progress.step)
         if not (target / "state.json").is_file():
             aside = self.folder / f".writing-{progress.step}"
@@ -77,12 +77,18 @@ class Checkpoints:
                 _flush(path)
             aside.rename(target)
             _flush(self.folder)
-        if progress.best_step == progress.step:
+        self.tidy(progress)
+
+    def tidy(self, progress: Progress) -> None:
+        """Point to the best checkpoint and remove those no longer needed: what a killed run may have left undone."""
+        if progress.best_step is not None:
             self._point_to_best(progress)
         keep = {*self.steps()[-self.keep :], progress.best_step}
         for step in self.steps():
-            if step not in keep:
-                shutil.rmtree(self.folder / str(step))
+            if step not in keep:  # renamed first, so that no half-removed checkpoint bears a number
+                (self.folder / str(step)).rename(self.folder / f".removing-{step}")
+        for unfinished in (*self.folder.glob(".removing-*"), *self.folder.glob(".writing-*")):
+            shutil.rmtree(unfinished)
 
     def _point_to_best(self, progress: Progress) -> None:
         aside = self.folder / f".{BEST_FILE}"

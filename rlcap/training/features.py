@@ -1,5 +1,6 @@
 """Compute a frozen encoder's features of every image once, and read them from disk ever after."""
 
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,9 +39,9 @@ def features_of(
     if policy.feature_shape is None:
         raise UserError("training.features needs a frozen encoder: freeze the policy's encoder, or leave features out")
     for split in splits:
-        place = feature_folder(folder, policy, split)
-        if place.exists():
-            continue
+        place = feature_folder(dataset, split, policy, folder)
+        if place.exists() and (on_bad_image == "skip" or _whole(dataset, split, place)):
+            continue  # else an earlier run skipped images: read again, so that this one stops at the first
         batches = loader(
             dataset, split, policy.process_images, IMAGES_AT_ONCE, workers=workers, on_bad_image=on_bad_image
         )
@@ -57,11 +58,20 @@ def features_of(
             )
 
 
-def feature_folder(folder: Path, policy: Policy, split: str) -> Path:
-    """Where the features of a split lie: a folder per encoder, so that several policies can share the place."""
-    return folder / policy.fingerprint / split
+def _whole(dataset: CaptionDataset, split: str, place: Path) -> bool:
+    return len(Features(dataset, place).records(split)) == len(dataset.records(split))
+
+
+def feature_folder(dataset: CaptionDataset, split: str, policy: Policy, folder: Path) -> Path:
+    """Where the features of a split lie: by encoder and by images, so that several runs can share the place."""
+    digest = hashlib.sha256()
+    for record in dataset.records(split):
+        file = record.path.stat() if record.path is not None and record.path.exists() else None
+        seen = (record.references,) if file is None else (file.st_size, file.st_mtime_ns)
+        digest.update(repr((record.image_id, str(record.path), seen)).encode())
+    return folder / policy.fingerprint / f"{split}-{digest.hexdigest()[:12]}"
 
 
 def open_features(dataset: CaptionDataset, split: str, policy: Policy, folder: Path) -> Features:
     """The data set with the features of a split in place of its images."""
-    return Features(dataset, feature_folder(folder, policy, split), fingerprint=policy.fingerprint)
+    return Features(dataset, feature_folder(dataset, split, policy, folder), fingerprint=policy.fingerprint)

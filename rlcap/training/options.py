@@ -18,7 +18,8 @@ class TrainingOptions:
         precision: ``bf16`` and ``fp16`` compute in mixed precision.
         seed: of the order of images, samples, dropout and fresh weights.
         workers: processes that read images.
-        on_bad_image: ``stop`` at an image that cannot be read, or ``skip`` and report it.
+        on_bad_image: ``stop`` at an image that cannot be read, or ``skip`` and report it; a training batch without any
+            readable image stops the run all the same.
         evaluate_every: steps between measurements on the validation split; 0 measures at the end only.
         checkpoint_every: steps between checkpoints; 0 keeps one at the end only.
         keep_checkpoints: the latest so many are kept, besides the best.

@@ -1,11 +1,13 @@
 """The one loop: act, learn, record, measure, keep. Every algorithm runs in it; nothing else uses accelerate."""
 
 import logging
+import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
 from types import FrameType
@@ -13,7 +15,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gather_object
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
@@ -71,9 +74,7 @@ class Trainer:
         self.schedule = schedule
         self.dataset = dataset
         self.reward = reward
-        self.accelerator = Accelerator(
-            mixed_precision=options.precision, log_with=list(options.trackers) or None, project_dir=str(folder)
-        )
+        self.accelerator = _accelerator(options, folder)
         self.algorithm = algorithm.to(self.accelerator.device)
         self.scorer = Scorer(self.policy, reward)
         self.checkpoints = Checkpoints(folder / "checkpoints", options.keep_checkpoints)
@@ -86,8 +87,12 @@ class Trainer:
         checkpoint = self.checkpoints.latest()
         if checkpoint is not None:
             self.progress = read_progress(checkpoint)
+            self.policy.load_state_dict(load_policy(str(checkpoint)).state_dict())
             read_own_weights(checkpoint, algorithm)
-            made.load_state_dict(read_optimizer(checkpoint))
+            state = read_optimizer(checkpoint)
+            made.load_state_dict(state["optimizer"])
+            if self.accelerator.scaler is not None:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
         self.rates = [float(group.setdefault("base_lr", group["lr"])) for group in made.param_groups]
         self.module, self.optimizer = self.accelerator.prepare(self.algorithm, made)
 
@@ -105,11 +110,15 @@ class Trainer:
         Raises:
             Interrupted: if the user pressed Ctrl-C; a checkpoint was saved.
         """
+        for split in self._splits():
+            self.dataset.records(split)  # a split that is not there is said now, not after training
+        if self.progress.step and self.accelerator.is_main_process:
+            self.checkpoints.tidy(self.progress)
         self._prepare_features()
         batches = self._loader(
             "train", self.options.images_per_batch, self.reward is not None and self.reward.needs_images
         )
-        recorder = Recorder(self.folder, self.progress.step) if self.accelerator.is_main_process else None
+        recorder = Recorder(self.folder, self.progress.step or -1) if self.accelerator.is_main_process else None
         if self.options.trackers:
             self.accelerator.init_trackers("rlcap")
         try:
@@ -118,10 +127,9 @@ class Trainer:
         finally:
             if recorder is not None:
                 recorder.close()
-            if self.options.trackers:
-                self.accelerator.end_training()
-        if batches.skipped:
-            logger.warning("skipped %d unreadable images, such as %s", len(batches.skipped), batches.skipped[0])
+            for tracker in self.accelerator.trackers:  # end_training would part the processes before the test
+                tracker.finish()
+            _report_skipped(batches, "train")
         return self._test()
 
     # --- the loop
@@ -141,7 +149,11 @@ class Trainer:
                 bar.set_postfix(_latest(values, self.progress), refresh=False)
                 last = step == options.steps
                 if last or _due(step, options.evaluate_every):
-                    self._measure(recorder)
+                    try:
+                        self._measure(recorder)
+                    except Exception:
+                        self._save()  # a metric or an image may fail; what was learned is kept
+                        raise
                 stop = self._agree(interrupts.asked)
                 if last or stop or _due(step, options.checkpoint_every) or self.progress.best_step == step:
                     self._save()
@@ -180,14 +192,16 @@ class Trainer:
         with _clock(clocks, "time/update"):
             norm = self._apply(losses)
             for parts in zip(*later, strict=True):
-                norm = self._apply([self._descend(part, part is parts[-1]) for part in parts])
+                again = [self._descend(part, part is parts[-1]) for part in parts]
+                norm = self._apply(again)
+                losses += again
         decoded = sum(rollout.decoded for rollout in rollouts)
         images, decoded = (int(total) for total in self._sum(torch.tensor([images, decoded])).tolist())
         progress = self.progress
         self.progress = replace(
             progress, step=step, images=progress.images + images, captions=progress.captions + decoded
         )
-        stats = self._means([{**rollout.stats, **loss.stats} for rollout, loss in zip(rollouts, losses, strict=True)])
+        stats = self._means([rollout.stats for rollout in rollouts]) | self._means([loss.stats for loss in losses])
         return {
             **self._position(epoch),
             **stats,
@@ -238,6 +252,7 @@ class Trainer:
         batches = self._loader(split, self.evaluation.images_per_batch, with_images=False)
         with self._bar(batches.length, f"decoding {split}", leave=False) as bar:
             evaluation = evaluate(policy, batches, self.evaluation, gather_object, bar.update)
+        _report_skipped(batches, split)
         return evaluation if self.accelerator.is_main_process else None
 
     def _test(self) -> Evaluation | None:
@@ -260,7 +275,9 @@ class Trainer:
     def _save(self) -> None:
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            self.checkpoints.save(self.progress, self.algorithm, self.optimizer.state_dict())
+            scaler = self.accelerator.scaler
+            state = {"optimizer": self.optimizer.state_dict(), "scaler": scaler and scaler.state_dict()}
+            self.checkpoints.save(self.progress, self.algorithm, state)
         self.accelerator.wait_for_everyone()
 
     def _record(self, recorder: Recorder | None, values: Mapping[str, int | float]) -> None:
@@ -320,7 +337,7 @@ class Trainer:
         total: Tensor = self.accelerator.reduce(value.to(self.accelerator.device), reduction="sum")
         return total
 
-    def _means(self, stats: list[dict[str, Tensor | float]]) -> dict[str, float]:
+    def _means(self, stats: Sequence[Mapping[str, Tensor | float]]) -> dict[str, float]:
         """Each statistic's mean over the parts of the step and the processes."""
         names = list(stats[0])
         table = torch.tensor([[float(part[name]) for name in names] for part in stats], dtype=torch.float64)
@@ -358,11 +375,36 @@ class Trainer:
         )
 
 
+def _accelerator(options: TrainingOptions, folder: Path) -> Accelerator:
+    if options.precision == "fp16" and not torch.cuda.is_available():
+        raise UserError("training.precision fp16 needs a GPU: choose bf16 or no")
+    # While the main process computes features the others wait, longer than the usual ten minutes if need be.
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))
+    available = [str(tracker.value) for tracker in get_available_trackers()]
+    for tracker in options.trackers:
+        if tracker not in available:
+            raise UserError(f"training.trackers names {tracker!r}, which is not installed; there are {available}")
+    return Accelerator(
+        mixed_precision=options.precision,
+        log_with=list(options.trackers) or None,
+        project_dir=str(folder),
+        kwargs_handlers=[patience],
+    )
+
+
+def _report_skipped(batches: BatchLoader, split: str) -> None:
+    if batches.skipped:
+        logger.warning(
+            "%s split: skipped %d unreadable images, such as %s", split, len(batches.skipped), batches.skipped[0]
+        )
+
+
 class _Interrupts:
     """Turns the first Ctrl-C (or SIGTERM) into a wish to stop at the next step; the second stops at once."""
 
     def __init__(self) -> None:
         self.asked = False
+        self._process = os.getpid()
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "_Interrupts":
@@ -372,6 +414,8 @@ class _Interrupts:
         return self
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            return  # a worker process that reads images: it ends when the loop does
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True

@@ -157,7 +157,7 @@ def test_pictures_show_the_shapes_and_sizes_that_scenes_name() -> None:
             height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
             low, high = filled[item["shape"]]
             assert low < shown.sum() / (height * width) < high, item
-            assert (max(height, width) > 0.25 * 128) == (item["size"] == "large")
+            assert (max(height, width) > 0.28 * 128) == (item["size"] == "large")
             checked += 1
     assert checked > 10
 
