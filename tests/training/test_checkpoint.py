@@ -1,5 +1,7 @@
 """Checkpoints are complete or absent."""
 
+import json
+
 import pytest
 import torch
 
@@ -55,3 +57,16 @@ def test_no_policy_is_said_in_one_line(tmp_path):
         load_policy(str(tmp_path))
     with pytest.raises(UserError, match="does not exist"):
         load_policy(str(tmp_path / "nowhere"))
+
+
+def test_what_a_killed_run_left_undone_is_mended(tmp_path, algorithm):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(Progress(step, best=1.0, best_step=1), algorithm, {})
+    (tmp_path / ".writing-3").mkdir()
+    (tmp_path / ".removing-0").mkdir()
+    best_two = Progress(2, best=2.0, best_step=2)  # killed after the rename, before best.json
+    checkpoints.tidy(best_two)
+    assert policy_folder(tmp_path.parent / tmp_path.name / "2") == tmp_path / "2" / "policy"
+    assert json.loads((tmp_path / "best.json").read_text()) == {"step": 2, "value": 2.0}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "best.json"]

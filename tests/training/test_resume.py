@@ -57,7 +57,7 @@ def test_killed_and_resumed_equals_uninterrupted(algorithm, tmp_path):
 
     run = tmp_path / "killed"
     process = start("--config", config, "--output", str(run))
-    for step in (6, 11):  # between checkpoints; the second time the resumed process is killed
+    for step in (2, 6, 11):  # before the first checkpoint, then between two, the resumed process each time
         wait_for_step(run, step, process)
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
