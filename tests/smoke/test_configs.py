@@ -50,7 +50,8 @@ def output_of(config: Path) -> str:
 def photo(path: Path, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (3, 3, 3), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).resize((48, 40)).save(path)
+    if not path.exists():  # as photos do, they stay as they are from one stage to the next
+        Image.fromarray(pixels).resize((48, 40)).save(path)
 
 
 def captions(seed: int) -> list[str]:
@@ -219,4 +220,4 @@ def test_features_of_a_frozen_encoder_are_shared_by_both_stages(run_of: Callable
         run_of(ROOT / "configs" / f"flickr8k_{stage}.yaml")
     encoders = list((here / "features").iterdir())
     assert len(encoders) == 1
-    assert sorted(path.name for path in encoders[0].iterdir()) == sorted(SPLITS)
+    assert sorted(path.name.partition("-")[0] for path in encoders[0].iterdir()) == sorted(SPLITS)
