@@ -10,6 +10,9 @@ from PIL import Image, ImageOps
 
 from rlcap.types import UserError
 
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+"""What the names of image files end in."""
+
 
 class UnreadableImageError(UserError):
     """An image that is missing or cannot be decoded; the message names its path."""

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from rlcap.data.base import CaptionDataset, Record
+from rlcap.data.base import SUFFIXES, CaptionDataset, Record
 from rlcap.types import UserError
 
 SPLITS = ("train", "val", "test")
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlcap.data.base import CaptionDataset, Record
+from rlcap.data.base import SUFFIXES, CaptionDataset, Record
 from rlcap.types import UserError
 
 JOINED = {"restval": "train"}  # COCO: the part of val2014 that is neither val nor test, trained on as usual
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 class Karpathy(CaptionDataset):

@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor, nn
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessorList
 
 from rlcap.functional.masking import unpack, until_eos
-from rlcap.functional.sampling import draw, gather_logprobs, image_uniforms, log_distribution
+from rlcap.functional.sampling import gather_logprobs, image_uniforms, log_distribution
+from rlcap.policies.choosing import RowChooser, Suppress
 from rlcap.types import Batch, Captions, Encoded, Sampling, UserError
 
 POLICY_FILE = "rlcap_policy.json"
@@ -167,7 +168,7 @@ class Policy(nn.Module, ABC):
             max_length: the most tokens of a caption, EOS included; a caption cut there has no EOS.
         """
         uniforms = image_uniforms(image_ids, key, samples, max_length)
-        chooser = _RowChooser(
+        chooser = RowChooser(
             uniforms.to(encoded.states.device), len(encoded), samples, greedy, sampling, self.suppressed
         )
         rows = encoded.detach().repeat(samples + int(greedy))
@@ -184,7 +185,7 @@ class Policy(nn.Module, ABC):
             config.num_beams = decoding.beams
             config.length_penalty = decoding.length_penalty
             config.early_stopping = False
-        processors = LogitsProcessorList([_Suppress(self.suppressed)])
+        processors = LogitsProcessorList([Suppress(self.suppressed)])
         token_ids = self.generate_tokens(encoded, config, processors)
         mask = until_eos(token_ids, self.eos_id)
         return Captions(token_ids.masked_fill(~mask, self.pad_id), mask)
@@ -263,51 +264,3 @@ def _of_run(checkpoints: Path) -> list[Path]:
     if (checkpoints / BEST_FILE).is_file():
         steps.append(json.loads((checkpoints / BEST_FILE).read_text())["step"])
     return [checkpoints / str(step) / "policy" for step in reversed(steps)]
-
-
-class _RowChooser(LogitsProcessor):
-    """Chooses each row's next token itself, greedy rows and sampled rows in one decode, and keeps its log-probability.
-
-    ``generate`` is told to take the most probable token; after this processor only one token is possible.
-    """
-
-    def __init__(
-        self,
-        uniforms: Float[Tensor, "captions length"],
-        images: int,
-        samples: int,
-        greedy: bool,
-        sampling: Sampling,
-        suppressed: tuple[int, ...],
-    ) -> None:
-        self.uniforms = uniforms
-        self.sampling = sampling
-        self.suppressed = suppressed
-        rows = torch.zeros(images, samples + int(greedy), dtype=torch.bool, device=uniforms.device)
-        rows[:, int(greedy) :] = True
-        self.sampled = rows.flatten().nonzero()[:, 0]
-        self.greedy = (~rows.flatten()).nonzero()[:, 0]
-        self.logprobs: list[Tensor] = []
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        chosen = scores.new_empty(len(scores), dtype=torch.long)
-        logprobs = scores.new_empty(len(scores))
-        position = len(self.logprobs)
-        if len(self.greedy):
-            distribution = log_distribution(scores[self.greedy], Sampling(), self.suppressed)
-            logprobs[self.greedy], chosen[self.greedy] = distribution.max(dim=-1)
-        if len(self.sampled):
-            distribution = log_distribution(scores[self.sampled], self.sampling, self.suppressed)
-            tokens = draw(distribution, self.uniforms[:, position])
-            chosen[self.sampled] = tokens
-            logprobs[self.sampled] = gather_logprobs(distribution, tokens)
-        self.logprobs.append(logprobs)
-        return torch.full_like(scores, -torch.inf).scatter(1, chosen[:, None], 0.0)
-
-
-class _Suppress(LogitsProcessor):
-    def __init__(self, suppressed: tuple[int, ...]) -> None:
-        self.suppressed = suppressed
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        return log_distribution(scores, Sampling(), self.suppressed)  # beams compare sums of what is left

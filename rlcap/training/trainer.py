@@ -1,23 +1,15 @@
 """The one loop: act, learn, record, measure, keep. Every algorithm runs in it; nothing else uses accelerate."""
 
 import logging
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
-from types import FrameType
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.tracking import get_available_trackers
-from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gather_object
-from torch import Tensor
+from accelerate.utils import gather_object
 from torch.nn import Parameter
 from torch.optim import Optimizer
 from tqdm import tqdm
@@ -30,7 +22,9 @@ from rlcap.evaluation.evaluate import Evaluation, EvaluationOptions, evaluate, w
 from rlcap.policies.base import Policy, load_policy
 from rlcap.training.checkpoint import Checkpoints, Progress, read_optimizer, read_own_weights, read_progress
 from rlcap.training.features import features_of, open_features
+from rlcap.training.interrupts import Interrupts
 from rlcap.training.options import TrainingOptions
+from rlcap.training.processes import Processes, accelerator_of
 from rlcap.training.recorder import Recorder
 from rlcap.training.schedule import Schedule
 from rlcap.types import Batch, Loss, Rollout, UserError
@@ -74,7 +68,8 @@ class Trainer:
         self.schedule = schedule
         self.dataset = dataset
         self.reward = reward
-        self.accelerator = _accelerator(options, folder)
+        self.accelerator = accelerator_of(options, folder)
+        self.processes = Processes(self.accelerator)
         self.algorithm = algorithm.to(self.accelerator.device)
         self.scorer = Scorer(self.policy, reward)
         self.checkpoints = Checkpoints(folder / "checkpoints", options.keep_checkpoints)
@@ -122,7 +117,7 @@ class Trainer:
         if self.options.trackers:
             self.accelerator.init_trackers("rlcap")
         try:
-            with _Interrupts() as interrupts:
+            with Interrupts() as interrupts:
                 self._train(batches, recorder, interrupts)
         finally:
             if recorder is not None:
@@ -134,7 +129,7 @@ class Trainer:
 
     # --- the loop
 
-    def _train(self, batches: BatchLoader, recorder: Recorder | None, interrupts: "_Interrupts") -> None:
+    def _train(self, batches: BatchLoader, recorder: Recorder | None, interrupts: Interrupts) -> None:
         options = self.options
         if self.progress.step == 0 and options.evaluate_every and self.algorithm.rewarded:
             self._measure(recorder)
@@ -154,7 +149,7 @@ class Trainer:
                     except Exception:
                         self._save()  # a metric or an image may fail; what was learned is kept
                         raise
-                stop = self._agree(interrupts.asked)
+                stop = self.processes.any(interrupts.asked)
                 if last or stop or _due(step, options.checkpoint_every) or self.progress.best_step == step:
                     self._save()
                 if stop and not last:
@@ -196,12 +191,14 @@ class Trainer:
                 norm = self._apply(again)
                 losses += again
         decoded = sum(rollout.decoded for rollout in rollouts)
-        images, decoded = (int(total) for total in self._sum(torch.tensor([images, decoded])).tolist())
+        images, decoded = (int(total) for total in self.processes.sum(torch.tensor([images, decoded])).tolist())
         progress = self.progress
         self.progress = replace(
             progress, step=step, images=progress.images + images, captions=progress.captions + decoded
         )
-        stats = self._means([rollout.stats for rollout in rollouts]) | self._means([loss.stats for loss in losses])
+        stats = self.processes.means([rollout.stats for rollout in rollouts]) | self.processes.means(
+            [loss.stats for loss in losses]
+        )
         return {
             **self._position(epoch),
             **stats,
@@ -221,7 +218,7 @@ class Trainer:
 
     def _apply(self, losses: list[Loss]) -> float:
         """Take the optimizer step with the gradient of the mean over all parts and processes."""
-        count = self._sum(torch.stack([loss.count for loss in losses]).sum())
+        count = self.processes.sum(torch.stack([loss.count for loss in losses]).sum())
         factor = self.options.images_per_batch * self.accelerator.num_processes / count.clamp(min=1)
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -245,7 +242,7 @@ class Trainer:
             value = evaluation.value(options.best)
             if self.progress.best is None or value > self.progress.best:
                 self.progress = replace(self.progress, best=value, best_step=self.progress.step)
-        self.progress = self._from_main(self.progress)
+        self.progress = self.processes.from_main(self.progress)
 
     def _evaluate(self, policy: Policy, split: str) -> Evaluation | None:
         """Measure a split, every process its share; the main process gets the result."""
@@ -259,7 +256,7 @@ class Trainer:
         split = self.evaluation.test
         if split is None:
             return None
-        best = self._from_main(str(self.folder))
+        best = self.processes.from_main(str(self.folder))
         policy = load_policy(best).to(self.accelerator.device)
         evaluation = self._evaluate(policy, split)
         if evaluation is not None:
@@ -329,32 +326,6 @@ class Trainer:
             world_size=self.accelerator.num_processes,
         )
 
-    # --- several processes
-
-    def _sum(self, value: Tensor) -> Tensor:
-        if self.accelerator.num_processes == 1:
-            return value
-        total: Tensor = self.accelerator.reduce(value.to(self.accelerator.device), reduction="sum")
-        return total
-
-    def _means(self, stats: Sequence[Mapping[str, Tensor | float]]) -> dict[str, float]:
-        """Each statistic's mean over the parts of the step and the processes."""
-        names = list(stats[0])
-        table = torch.tensor([[float(part[name]) for name in names] for part in stats], dtype=torch.float64)
-        means = self._sum(table.mean(dim=0)) / self.accelerator.num_processes  # over parts
-        return dict(zip(names, means.tolist(), strict=True))
-
-    def _agree(self, asked: bool) -> bool:
-        """Whether any process was asked to stop."""
-        return bool(self._sum(torch.tensor(float(asked))) > 0)
-
-    def _from_main(self, value: Any) -> Any:
-        if self.accelerator.num_processes == 1:
-            return value
-        box = [value]
-        broadcast_object_list(box)
-        return box[0]
-
     def _position(self, epoch: int | None) -> dict[str, int | float]:
         position: dict[str, int | float] = {
             "step": self.progress.step,
@@ -375,55 +346,11 @@ class Trainer:
         )
 
 
-def _accelerator(options: TrainingOptions, folder: Path) -> Accelerator:
-    if options.precision == "fp16" and not torch.cuda.is_available():
-        raise UserError("training.precision fp16 needs a GPU: choose bf16 or no")
-    # While the main process computes features the others wait, longer than the usual ten minutes if need be.
-    patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))
-    available = [str(tracker.value) for tracker in get_available_trackers()]
-    for tracker in options.trackers:
-        if tracker not in available:
-            raise UserError(f"training.trackers names {tracker!r}, which is not installed; there are {available}")
-    return Accelerator(
-        mixed_precision=options.precision,
-        log_with=list(options.trackers) or None,
-        project_dir=str(folder),
-        kwargs_handlers=[patience],
-    )
-
-
 def _report_skipped(batches: BatchLoader, split: str) -> None:
     if batches.skipped:
         logger.warning(
             "%s split: skipped %d unreadable images, such as %s", split, len(batches.skipped), batches.skipped[0]
         )
-
-
-class _Interrupts:
-    """Turns the first Ctrl-C (or SIGTERM) into a wish to stop at the next step; the second stops at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._process = os.getpid()
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> "_Interrupts":
-        if threading.current_thread() is threading.main_thread():
-            for kind in (signal.SIGINT, signal.SIGTERM):
-                self._before[kind] = signal.signal(kind, self._ask)
-        return self
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:
-            return  # a worker process that reads images: it ends when the loop does
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        logger.warning("stopping after this step; the run will be saved")
-
-    def __exit__(self, *error: object) -> None:
-        for kind, handler in self._before.items():
-            signal.signal(kind, handler)
 
 
 @contextmanager
