@@ -147,7 +147,7 @@ class Trainer:
                     try:
                         self._measure(recorder)
                     except Exception:
-                        self._save()  # a metric or an image may fail; what was learned is kept
+                        self._keep()  # a metric or an image may fail; what was learned is kept
                         raise
                 stop = self.processes.any(interrupts.asked)
                 if last or stop or _due(step, options.checkpoint_every) or self.progress.best_step == step:
@@ -271,11 +271,15 @@ class Trainer:
 
     def _save(self) -> None:
         self.accelerator.wait_for_everyone()
+        self._keep()
+        self.accelerator.wait_for_everyone()
+
+    def _keep(self) -> None:
+        """Save without waiting for the other processes, which may have failed."""
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
             state = {"optimizer": self.optimizer.state_dict(), "scaler": scaler and scaler.state_dict()}
             self.checkpoints.save(self.progress, self.algorithm, state)
-        self.accelerator.wait_for_everyone()
 
     def _record(self, recorder: Recorder | None, values: Mapping[str, int | float]) -> None:
         if recorder is not None:

@@ -1,5 +1,6 @@
 """The loop: accumulation, records, what learns, what is kept."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 import tiny
 import torch
 
+from rewards import RewardError
+from rewards.composite import FunctionReward
 from rlcap.cli import experiment_parser
 from rlcap.config import Experiment
 from rlcap.errors import UserError
@@ -122,3 +125,21 @@ def test_clipping_limits_the_step(tmp_path):
     run.run()
     moved = [(value.detach() - before[name]).flatten() for name, value in run.policy.named_parameters()]
     assert float(torch.cat(moved).norm()) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_metric_that_fails_at_the_end_loses_no_weights(tmp_path):
+    config = tiny.experiment(tiny.TEACHER_FORCING, steps=3)
+    run = trainer(tmp_path, config)
+    metric = FunctionReward(lambda captions: [1 / 0])
+    run.evaluation = dataclasses.replace(run.evaluation, metrics={"broken": metric})
+    with pytest.raises(RewardError, match="broken"):
+        run.run()
+    assert load_policy(str(tmp_path / "run")).vocabulary is not None
+
+
+def test_a_split_that_is_not_there_is_said_before_training(tmp_path):
+    config = tiny.experiment(tiny.TEACHER_FORCING, steps=3)
+    config["evaluation"]["test"] = "tset"
+    with pytest.raises(UserError, match="tset"):
+        trainer(tmp_path, config).run()
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
