@@ -41,6 +41,8 @@ class DecoderSettings:
         dropout: on embeddings, attention and residuals, while teacher forcing.
         min_count: a word enters the vocabulary if the training captions hold it so often.
         positions: the longest caption it can read or write, in tokens.
+        region_positions: standard deviation of the fresh vectors that tell regions apart by their place; the regions'
+            own content has about 0.5.
     """
 
     width: int = 256
@@ -49,6 +51,7 @@ class DecoderSettings:
     dropout: float = 0.1
     min_count: int = 5
     positions: int = 64
+    region_positions: float = 0.02
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -93,7 +96,7 @@ class BackboneDecoder(Policy):
         with torch.no_grad():
             _, self.regions, self.encoder_width = self.grid(probe).shape
         self.project = nn.Sequential(nn.LayerNorm(self.encoder_width), nn.Linear(self.encoder_width, settings.width))
-        self.region_positions = nn.Parameter(torch.randn(self.regions, settings.width) * 0.5)  # as loud as the content
+        self.region_positions = nn.Parameter(torch.randn(self.regions, settings.width) * settings.region_positions)
         self.vocabulary: Vocabulary | None = None
 
     def prepare(self, references: Sequence[Sequence[str]]) -> None:

@@ -6,6 +6,11 @@ from transformers import ViTConfig, ViTImageProcessor, ViTModel
 from rlcap.policies.backbone_decoder import BackboneDecoder, DecoderSettings
 from rlcap.policies.images import ImageProcessor
 
+# Where things are is half of what a caption says. Positions start as loud as the content, in the encoder and between it
+# and the decoder, not 20 times fainter: else relations between objects are learned long after the objects.
+POSITIONS = 0.5
+TINY_DECODER = DecoderSettings(width=64, layers=2, heads=4, dropout=0.0, min_count=1, region_positions=POSITIONS)
+
 
 class TinyViT(BackboneDecoder):
     """A randomly initialised ViT encoder with a causal decoder over the data's own words; all of it learns.
@@ -26,7 +31,7 @@ class TinyViT(BackboneDecoder):
         encoder_width: int = 64,
         encoder_layers: int = 3,
         heads: int = 4,
-        decoder: DecoderSettings = DecoderSettings(width=64, layers=2, heads=4, dropout=0.0, min_count=1),  # noqa: B008
+        decoder: DecoderSettings = TINY_DECODER,
     ) -> None:
         config = ViTConfig(
             image_size=image_size,
@@ -39,6 +44,5 @@ class TinyViT(BackboneDecoder):
         size = {"height": image_size, "width": image_size}
         processor = ImageProcessor(ViTImageProcessor(size=size))
         encoder = ViTModel(config, add_pooling_layer=False)
-        # Where things are is half of what a caption says: positions start as loud as the patches, not 20 times fainter.
-        nn.init.normal_(encoder.embeddings.position_embeddings, std=0.5)
+        nn.init.normal_(encoder.embeddings.position_embeddings, std=POSITIONS)
         self._assemble(encoder, processor, freeze=False, settings=decoder)
