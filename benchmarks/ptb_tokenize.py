@@ -2,11 +2,13 @@
 
     python -m benchmarks.ptb_tokenize [captions.json.gz]
 
-The file holds {image: [captions]}, gzipped or not; without one the captions are made up. Java must be on the path.
+The file holds {image: [captions]}, gzipped or not; without one the captions are COCO's under RLCAP_TEST_DATA, or made up
+of words that are harder than most. Java must be on the path.
 """
 
 import gzip
 import json
+import os
 import random
 import sys
 import time
@@ -41,7 +43,8 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    path = sys.argv[1] if len(sys.argv) > 1 else None
+    coco = Path(os.environ.get("RLCAP_TEST_DATA", "")) / "coco" / "captions_val2014.json.gz"
+    path = sys.argv[1] if len(sys.argv) > 1 else str(coco) if coco.is_file() else None
     captions = load(path)
     rows = []
     for size in (320, 320 + 1600):
