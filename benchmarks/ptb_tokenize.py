@@ -2,8 +2,8 @@
 
     python -m benchmarks.ptb_tokenize [captions.json.gz]
 
-The file holds {image: [captions]}, gzipped or not; without one the captions are COCO's under RLCAP_TEST_DATA, or made up
-of words that are harder than most. Java must be on the path.
+The file holds {image: [captions]}, gzipped or not; without one the captions are COCO's under RLCAP_TEST_DATA, or made
+up of words that are harder than most. Java must be on the path.
 """
 
 import gzip
