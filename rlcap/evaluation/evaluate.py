@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -50,9 +51,9 @@ class EvaluationOptions:
         if self.best not in self.all_metrics:
             raise UserError(f"evaluation.best is {self.best!r}, which is none of {', '.join(self.all_metrics)}")
 
-    @property
+    @cached_property
     def all_metrics(self) -> dict[str, Reward]:
-        """The standard metrics and those asked for besides."""
+        """The standard metrics and those asked for besides; the same objects each time, which remember references."""
         return standard_metrics() | self.metrics
 
 

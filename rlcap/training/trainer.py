@@ -17,6 +17,7 @@ from tqdm import tqdm
 from rewards.composite import WeightedSum
 from rlcap.algorithms.base import Algorithm, Scorer
 from rlcap.data.base import CaptionDataset
+from rlcap.data.features import Features
 from rlcap.data.loader import BatchLoader, loader, training_batches
 from rlcap.evaluation.evaluate import Evaluation, EvaluationOptions, evaluate, write_thumbnails
 from rlcap.policies.base import Policy, load_policy
@@ -68,6 +69,7 @@ class Trainer:
         self.schedule = schedule
         self.dataset = dataset
         self.reward = reward
+        self._features: dict[str, Features] = {}
         self.accelerator = accelerator_of(options, folder)
         self.processes = Processes(self.accelerator)
         self.algorithm = algorithm.to(self.accelerator.device)
@@ -256,8 +258,7 @@ class Trainer:
         split = self.evaluation.test
         if split is None:
             return None
-        best = self.processes.from_main(str(self.folder))
-        policy = load_policy(best).to(self.accelerator.device)
+        policy = load_policy(str(self.folder)).to(self.accelerator.device)  # its best checkpoint
         evaluation = self._evaluate(policy, split)
         if evaluation is not None:
             place = self.folder / "evaluation" / split
@@ -315,7 +316,11 @@ class Trainer:
         options = self.options
         dataset = self.dataset
         if options.features is not None:
-            dataset = open_features(dataset, split, self.policy, Path(options.features))
+            if (
+                split not in self._features
+            ):  # opened once: the key of the place is a digest of the encoder and the images
+                self._features[split] = open_features(dataset, split, self.policy, Path(options.features))
+            dataset = self._features[split]
         # Features are read faster than they would be sent here from another process.
         read_here = options.features is not None and not with_images
         return loader(
