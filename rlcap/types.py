@@ -6,7 +6,7 @@ Axes: ``images``, ``samples``, ``captions`` (= images x samples, image-major), `
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,6 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from rlcap.errors import UserError as UserError
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,22 @@ class Batch:
             self,
             pixel_values=None if self.pixel_values is None else self.pixel_values.to(device, non_blocking=True),
             features=None if self.features is None else self.features.to(device, non_blocking=True),
+        )
+
+    def select(self, index: Int[Tensor, " chosen"]) -> "Batch":
+        """The chosen images, in that order."""
+        chosen = index.tolist()
+
+        def those(items: tuple[_T, ...]) -> tuple[_T, ...]:
+            return tuple(items[row] for row in chosen)
+
+        return Batch(
+            image_ids=those(self.image_ids),
+            references=those(self.references),
+            pixel_values=None if self.pixel_values is None else self.pixel_values[index],
+            features=None if self.features is None else self.features[index],
+            images=None if self.images is None else those(self.images),
+            metadata=those(self.metadata) if self.metadata else (),
         )
 
 
@@ -88,6 +106,11 @@ class Captions:
     def __len__(self) -> int:
         return int(self.token_ids.shape[0])
 
+    def to(self, device: torch.device) -> "Captions":
+        """The same captions on another device."""
+        logprobs = None if self.logprobs is None else self.logprobs.to(device)
+        return Captions(self.token_ids.to(device), self.mask.to(device), logprobs)
+
     def inputs(self, start_id: int) -> Int[Tensor, "captions length"]:
         """What a decoder reads to foresee each token: the start token, then the tokens before it."""
         start = self.token_ids.new_full((len(self), 1), start_id)
@@ -128,48 +151,96 @@ class Sampling:
         if not 0 < self.top_p <= 1:
             raise UserError(f"top_p must be in (0, 1], got {self.top_p}")
 
+    @property
+    def uncut(self) -> "Sampling":
+        """The same temperature over all tokens: what two policies are compared by, since both give it everywhere."""
+        return replace(self, top_k=0, top_p=1.0)
+
 
 @dataclass(frozen=True)
 class Rollout:
-    """What acting leaves for learning: captions and how good each was.
+    """What acting leaves for learning: captions of some images and how good each was.
 
     Attributes:
-        encoded: the encodings of the images, with the encoder's graph when the encoder learns.
+        batch: the images.
         captions: captions to learn from, image-major, equally many per image.
+        encoded: the images' encodings with the encoder's graph, kept from acting; None when learning encodes them.
+        rewards: of each caption, weighted.
+        greedy: reward of each image's greedy caption.
         advantages: the weight of each token's log-probability in the objective.
+        reference_logprobs: log-probability of each token under the reference policy.
+        token_rewards: the reward that comes with each token.
+        values: a critic's value of the state before each token.
+        returns: what that value should have been.
+        references: reference captions to learn from besides, equally many per image.
         decoded: captions decoded to make it, baselines included: what runs of equal budget have equally many of.
         stats: numbers to log, named as in ``rlcap.training.recorder``.
     """
 
-    encoded: Encoded
+    batch: Batch
     captions: Captions
-    advantages: Float[Tensor, "captions length"]
+    encoded: Encoded | None = None
+    rewards: Float[Tensor, "images samples"] | None = None
+    greedy: Float[Tensor, " images"] | None = None
+    advantages: Float[Tensor, "captions length"] | None = None
+    reference_logprobs: Float[Tensor, "captions length"] | None = None
+    token_rewards: Float[Tensor, "captions length"] | None = None
+    values: Float[Tensor, "captions length"] | None = None
+    returns: Float[Tensor, "captions length"] | None = None
+    references: Captions | None = None
     decoded: int = 0
     stats: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def captions_per_image(self) -> int:
         """How many captions each image has."""
-        return len(self.captions) // len(self.encoded)
+        return len(self.captions) // len(self.batch)
+
+    def select(self, index: Int[Tensor, " chosen"]) -> "Rollout":
+        """The part of it that is of the chosen images; they are encoded anew when learned from."""
+        rows = self.captions.rows(len(self.batch))[index].flatten()
+
+        def of_images(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[index]
+
+        def of_captions(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[rows]
+
+        references = self.references
+        if references is not None:
+            references = references.select(references.rows(len(self.batch))[index].flatten())
+        return replace(
+            self,
+            batch=self.batch.select(index),
+            captions=self.captions.select(rows),
+            encoded=None,
+            rewards=of_images(self.rewards),
+            greedy=of_images(self.greedy),
+            advantages=of_captions(self.advantages),
+            reference_logprobs=of_captions(self.reference_logprobs),
+            token_rewards=of_captions(self.token_rewards),
+            values=of_captions(self.values),
+            returns=of_captions(self.returns),
+            references=references,
+        )
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What to descend, as a sum and the number of units it is to be averaged over.
+    """What to descend: named sums over units such as tokens or captions, each to be averaged over its own units.
 
-    Kept apart so that the average is right over micro-batches and processes of different sizes.
+    The averages are over all micro-batches and processes of a step, so each is given as a sum here; how many units
+    there are, ``Algorithm.units`` says.
 
     Attributes:
-        total: the sum over the units.
-        count: the units, tokens or captions.
+        totals: the sums, weights included.
         stats: numbers to log.
     """
 
-    total: Float[Tensor, ""]
-    count: Float[Tensor, ""]
+    totals: Mapping[str, Float[Tensor, ""]]
     stats: Mapping[str, Tensor] = field(default_factory=dict)
 
-    @property
-    def mean(self) -> Float[Tensor, ""]:
-        """The loss of this batch alone."""
-        return self.total / self.count.clamp(min=1)
+    def mean(self, units: Mapping[str, float]) -> Float[Tensor, ""]:
+        """The loss to descend when the units of the whole step are these."""
+        parts = [total / max(1.0, units[name]) for name, total in self.totals.items()]
+        return torch.stack(parts).sum()

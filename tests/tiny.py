@@ -21,6 +21,52 @@ SELF_CRITICAL = {
     "init_args": {"samples_per_image": 2, "max_length": 8},
 }
 
+SAMPLED = {"samples_per_image": 3, "max_length": 8}
+
+
+def _algorithm(path: str, **init_args: Any) -> dict[str, Any]:
+    return {"class_path": f"rlcap.algorithms.{path}", "init_args": init_args}
+
+
+def _critic(kind: str) -> dict[str, Any]:
+    return {"class_path": f"rlcap.algorithms.critics.{kind}"}
+
+
+KL = {"reward": 0.1, "loss": 0.1, "target": 1.0}
+ALGORITHMS: dict[str, dict[str, Any]] = {
+    "teacher_forcing": TEACHER_FORCING,
+    "self_critical": SELF_CRITICAL,
+    "new_self_critical": _algorithm("self_critical.NewSelfCritical", **SAMPLED),
+    "beam_self_critical": _algorithm("self_critical.BeamSelfCritical", beams=3, max_length=8),
+    **{
+        f"reinforce_{name}": _algorithm(
+            "reinforce.Reinforce", baseline={"class_path": f"rlcap.algorithms.baselines.{kind}"}, **SAMPLED
+        )
+        for name, kind in {
+            "none": "NoBaseline",
+            "batch_mean": "BatchMean",
+            "running_mean": "RunningMean",
+            "leave_one_out": "LeaveOneOut",
+            "greedy": "Greedy",
+        }.items()
+    },
+    "mixed": _algorithm(
+        "self_critical.SelfCritical",
+        objective={"teacher_forcing": 0.5, "standardize": True, "entropy_bonus": 0.01, "kl": KL},
+        **SAMPLED,
+    ),
+    "actor_critic": _algorithm("actor_critic.ActorCritic", critic=_critic("SharedCritic"), **SAMPLED),
+    "actor_critic_separate": _algorithm(
+        "actor_critic.ActorCritic", critic=_critic("SeparateCritic"), values={"warmup": 1}, **SAMPLED
+    ),
+    "ppo": _algorithm(
+        "ppo.PPO", reuse={"epochs": 2, "minibatches": 2}, objective={"standardize": True, "kl": KL}, **SAMPLED
+    ),
+    "ppo_separate": _algorithm("ppo.PPO", critic=_critic("SeparateCritic"), values={"clip": 0.5}, **SAMPLED),
+    "grpo": _algorithm("grpo.GRPO", reuse={"epochs": 2}, **SAMPLED),
+    "rloo": _algorithm("rloo.RLOO", reuse={"minibatches": 2}, **SAMPLED),
+}
+
 
 def experiment(algorithm: dict[str, Any], **training: Any) -> dict[str, Any]:
     """A configuration as YAML would hold it."""

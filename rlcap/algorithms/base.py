@@ -1,7 +1,7 @@
 """What every algorithm must answer: what to do with a batch of images, and what to descend afterwards."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import ClassVar, TypeVar
@@ -17,8 +17,10 @@ from rewards.composite import WeightedSum
 from rewards.statistics import bad_ending
 from rlcap.errors import UserError
 from rlcap.functional.masking import ended
+from rlcap.functional.sampling import image_generator
 from rlcap.policies.base import Policy
-from rlcap.types import Batch, Captions, Loss, Rollout
+from rlcap.policies.reference import Reference
+from rlcap.types import Batch, Captions, Encoded, Loss, Rollout
 
 _T = TypeVar("_T")
 
@@ -87,14 +89,40 @@ def _repeat(items: Iterable[_T], times: int) -> list[_T]:
     return [item for item in items for _ in range(times)]
 
 
-class Algorithm(nn.Module, ABC):
-    """A way to learn from images. Acting (``act``) makes captions and weighs them; learning is the module's forward.
+def choose_references(policy: Policy, batch: Batch, each: int, max_length: int, key: tuple[int, ...]) -> Captions:
+    """So many reference captions of each image as tokens, image-major, drawn anew for each key where there are more.
 
-    Learning must go through ``forward`` of the (possibly wrapped) module: data-parallel wrappers synchronise gradients
-    only there.
+    An image with fewer repeats some.
+
+    Raises:
+        UserError: if an image has none.
+    """
+    chosen: list[str] = []
+    for image_id, references in zip(batch.image_ids, batch.references, strict=True):
+        if not references:
+            raise UserError(f"image {image_id} has no reference captions to learn from")
+        if len(references) == each:
+            chosen += references
+        else:
+            order = image_generator(image_id, key).permutation(len(references))
+            chosen += [references[order[turn % len(order)]] for turn in range(each)]
+    return policy.tokenize(chosen, max_length).to(policy.device)
+
+
+Total = Callable[[Tensor], Tensor]
+"""Sums a tensor over the processes of a run; with one process it is the tensor."""
+
+
+class Algorithm(nn.Module, ABC):
+    """A way to learn from images. Acting makes captions, weighing compares them, learning descends a loss.
+
+    A step of the loop calls, in this order: ``act`` on every micro-batch; ``weigh`` on all their rollouts together;
+    ``updates``; for each of those ``loss``, through the module's forward, and the optimizer; ``learned``. Only ``act``
+    and ``loss`` must be written.
 
     Attributes:
         policy: the captioner that learns.
+        reference: the policy as it was at the start of the run, where one is needed; the loop sets it.
         dropout: whether dropout is on, while acting and learning alike. Off for reinforcement learning: with it, the
             log-probabilities of learning are not those the captions were drawn with.
         rewarded: whether ``act`` scores captions; without, no rewards need be configured.
@@ -102,16 +130,22 @@ class Algorithm(nn.Module, ABC):
 
     dropout: ClassVar[bool] = False
     rewarded: ClassVar[bool] = True
+    reference: Reference | None = None
 
     def __init__(self, policy: Policy) -> None:
         super().__init__()
         self.policy = policy
 
+    @property
+    def needs_reference(self) -> bool:
+        """Whether it compares the policy with the one the run started from."""
+        return False
+
+    # --- what an algorithm says
+
     @abstractmethod
     def act(self, batch: Batch, scorer: Scorer, key: tuple[int, ...]) -> Rollout:
-        """Make captions of the images and weigh them.
-
-        Images are encoded here once, with gradients, for acting and learning together.
+        """Make captions of the images and score them.
 
         Args:
             batch: the images.
@@ -120,9 +154,43 @@ class Algorithm(nn.Module, ABC):
         """
 
     @abstractmethod
-    def forward(self, rollout: Rollout) -> Loss:
-        """The loss of a rollout."""
+    def loss(self, rollout: Rollout) -> Loss:
+        """What to descend to learn from a rollout, as sums."""
 
-    def updates(self, rollout: Rollout, key: tuple[int, ...]) -> Iterable[Rollout]:
-        """The rollouts to learn from, one optimizer step each. Once as it is, unless the algorithm reuses rollouts."""
-        return (rollout,)
+    def units(self, rollout: Rollout) -> Mapping[str, float]:
+        """How many units each of the loss's totals is a sum over; captions, unless the algorithm says otherwise."""
+        return {"policy": float(len(rollout.captions))}
+
+    def weigh(self, rollouts: Sequence[Rollout], total: Total) -> Sequence[Rollout]:
+        """Compare the captions of a whole step: all its micro-batches here, and through ``total`` all processes."""
+        return rollouts
+
+    def updates(self, rollouts: Sequence[Rollout], key: tuple[int, ...]) -> Iterable[Sequence[Rollout]]:
+        """The micro-batches of each optimizer step. One step from all, unless the algorithm reuses rollouts."""
+        return (rollouts,)
+
+    def enough(self, stats: Mapping[str, float]) -> bool:
+        """Whether to make no more updates from these rollouts, given the last one's statistics over all processes."""
+        return False
+
+    def learned(self, stats: Mapping[str, float]) -> None:
+        """Told the step's statistics over all processes when it is done: for running means and the like."""
+
+    def resting(self, step: int) -> Iterable[nn.Parameter]:
+        """Parameters that do not move in this step, counted from 1."""
+        return ()
+
+    # --- what they share
+
+    def forward(self, rollout: Rollout) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+        """The loss's totals and statistics.
+
+        Learning must go through the forward of the (possibly wrapped) module: data-parallel wrappers synchronise
+        gradients only there, and find tensors only in plain containers.
+        """
+        loss = self.loss(rollout)
+        return dict(loss.totals), dict(loss.stats)
+
+    def encode(self, rollout: Rollout) -> Encoded:
+        """The encodings of a rollout's images: those kept from acting, or made now."""
+        return self.policy.encode(rollout.batch) if rollout.encoded is None else rollout.encoded

@@ -5,14 +5,14 @@ The loss is the cross-entropy of each reference's tokens given those before it:
     L = - sum_t log pi(w*_t | w*_1 .. w*_{t-1}, image)
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 
-from rlcap.algorithms.base import Algorithm, Scorer
-from rlcap.functional.losses import Normalization, negative_log_likelihood, reduce_tokens
+from rlcap.algorithms.base import Algorithm, Scorer, choose_references
+from rlcap.functional.losses import Normalization, count_units, negative_log_likelihood, reduce_tokens
 from rlcap.functional.masking import unpack
-from rlcap.functional.sampling import image_generator
 from rlcap.policies.base import Policy
 from rlcap.types import Batch, Captions, Loss, Rollout, UserError
 
@@ -57,29 +57,16 @@ class TeacherForcing(Algorithm):
 
     def act(self, batch: Batch, scorer: Scorer, key: tuple[int, ...]) -> Rollout:
         """Choose references; the teacher acts, so nothing is decoded or scored."""
-        chosen = [
-            caption
-            for image_id, references in zip(batch.image_ids, batch.references, strict=True)
-            for caption in self._choose(references, image_id, key)
-        ]
-        captions = self.policy.tokenize(chosen, self.max_length)
-        device = self.policy.device
-        captions = Captions(captions.token_ids.to(device), captions.mask.to(device))
-        stats = {"caption/length": float(captions.mask.sum(dim=1).float().mean())}
-        return Rollout(self.policy.encode(batch), captions, captions.mask.float(), stats=stats)
+        captions = choose_references(self.policy, batch, self.captions_per_image, self.max_length, key)
+        return Rollout(batch, captions, stats={"caption/length": float(captions.mask.sum(dim=1).float().mean())})
 
-    def _choose(self, references: tuple[str, ...], image_id: str, key: tuple[int, ...]) -> list[str]:
-        if not references:
-            raise UserError(f"image {image_id} has no reference captions to learn from")
-        if len(references) == self.captions_per_image:
-            return list(references)
-        order = image_generator(image_id, key).permutation(len(references))
-        return [references[order[turn % len(order)]] for turn in range(self.captions_per_image)]
+    def units(self, rollout: Rollout) -> Mapping[str, float]:
+        return {"policy": count_units(rollout.captions.mask, self.normalization)}
 
-    def forward(self, rollout: Rollout) -> Loss:
+    def loss(self, rollout: Rollout) -> Loss:
         """Cross-entropy of the references."""
         captions = rollout.captions
-        encoded = rollout.encoded.repeat(rollout.captions_per_image)
+        encoded = self.encode(rollout).repeat(rollout.captions_per_image)
         inputs = captions
         if self.scheduled_sampling:
             with torch.no_grad():
@@ -90,6 +77,7 @@ class TeacherForcing(Algorithm):
             inputs = Captions(captions.token_ids.masked_scatter(captions.mask, mixed), captions.mask)
         log_probabilities = self.policy.predict(encoded, inputs).log_probabilities
         targets = captions.token_ids[captions.mask]
-        loss = unpack(negative_log_likelihood(log_probabilities, targets, self.label_smoothing), captions.mask)
-        total, count = reduce_tokens(loss * rollout.advantages, captions.mask, self.normalization)
-        return Loss(total, count, {"loss/policy": (total / count).detach()})
+        each = unpack(negative_log_likelihood(log_probabilities, targets, self.label_smoothing), captions.mask)
+        total = reduce_tokens(each, captions.mask, self.normalization)
+        mean = total.detach() / count_units(captions.mask, self.normalization)
+        return Loss({"policy": total}, {"loss/policy": mean})

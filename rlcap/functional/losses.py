@@ -22,15 +22,17 @@ class Normalization(StrEnum):
 
 def reduce_tokens(
     values: Float[Tensor, "captions length"], mask: Bool[Tensor, "captions length"], normalization: Normalization
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Sum of the values inside the captions, and the number of units to divide it by for the average."""
+) -> Float[Tensor, ""]:
+    """Sum of the values inside the captions; divided by the number of units it is their average."""
     kept = torch.where(mask, values, 0.0)
-    if normalization is Normalization.TOKEN:
-        return kept.sum(), mask.sum().to(kept.dtype)
-    captions = kept.new_tensor(float(len(kept)))
     if normalization is Normalization.CAPTION:
-        return (kept.sum(dim=1) / mask.sum(dim=1).clamp(min=1)).sum(), captions  # over length, then captions
-    return kept.sum(), captions
+        return (kept.sum(dim=1) / mask.sum(dim=1).clamp(min=1)).sum()  # over length, then captions
+    return kept.sum()
+
+
+def count_units(mask: Bool[Tensor, "captions length"], normalization: Normalization) -> float:
+    """How many units the captions are, by which a sum of :func:`reduce_tokens` is divided."""
+    return float(mask.sum()) if normalization is Normalization.TOKEN else float(len(mask))
 
 
 def policy_gradient(
@@ -49,3 +51,36 @@ def negative_log_likelihood(
     """
     likelihood = -log_probabilities.gather(-1, token_ids[..., None])[..., 0]
     return likelihood if smoothing == 0 else (1 - smoothing) * likelihood - smoothing * log_probabilities.mean(dim=-1)
+
+
+def clipped_surrogate(
+    logprobs: Float[Tensor, "*actions"],
+    old_logprobs: Float[Tensor, "*actions"],
+    advantages: Float[Tensor, "*actions"],
+    clip: float,
+) -> Float[Tensor, "*actions"]:
+    """PPO's loss of each action, a token or a whole caption. Schulman et al. 2017, eq. 7.
+
+    Minus min(r A, clip(r, 1 - clip, 1 + clip) A), where r = pi / pi_old.
+    Where nothing has changed yet r is 1, and the gradient is the policy gradient's.
+    """
+    ratio = (logprobs - old_logprobs).exp()
+    advantages = advantages.detach()
+    return -torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
+
+
+def clipped_value_loss(
+    values: Float[Tensor, "captions length"],
+    returns: Float[Tensor, "captions length"],
+    old_values: Float[Tensor, "captions length"] | None = None,
+    clip: float | None = None,
+) -> Float[Tensor, "captions length"]:
+    """Half the squared error of each value; the larger of it and that of the value kept within ``clip`` of the old one.
+
+    As in OpenAI's PPO (baselines, 2017). Without ``clip`` the plain squared error.
+    """
+    error = (values - returns.detach()).square()
+    if clip is not None and old_values is not None:
+        near = old_values + (values - old_values).clamp(-clip, clip)
+        error = torch.maximum(error, (near - returns.detach()).square())
+    return error / 2

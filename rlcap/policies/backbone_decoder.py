@@ -152,6 +152,10 @@ class BackboneDecoder(Policy):
     def features(self, pixel_values: Tensor) -> Float[Tensor, "images regions width"]:
         return self.grid(pixel_values)
 
+    @property
+    def hidden_width(self) -> int:
+        return self.settings.width
+
     def encode(self, batch: Batch) -> Encoded:
         if batch.features is not None:
             grid = batch.features.to(self.region_positions.dtype)

@@ -4,7 +4,8 @@ import importlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -68,11 +69,13 @@ class Policy(nn.Module, ABC):
         eos_id: closes a caption; part of it.
         pad_id: fills rows after the end.
         suppressed: tokens that are never drawn.
+        adapted: whether adapters alone learn, beside weights that stay as they are.
     """
 
     eos_id: int
     pad_id: int
     suppressed: tuple[int, ...] = ()
+    adapted: bool = False
 
     # --- what a family implements
 
@@ -134,7 +137,26 @@ class Policy(nn.Module, ABC):
         """What the frozen encoder makes of the images: computed once, kept, and given back in ``Batch.features``."""
         raise UserError(f"{type(self).__name__} has no frozen encoder whose features could be kept")
 
+    @property
+    def hidden_width(self) -> int:
+        """Width of the decoder's hidden states, which value heads read."""
+        raise UserError(f"{type(self).__name__} does not say how wide its hidden states are: give it a hidden_width")
+
+    def without_adapters(self) -> AbstractContextManager[None]:
+        """Inside it the policy is what it was before its adapters learned; only of policies that are ``adapted``."""
+        return nullcontext()
+
     # --- what all families share
+
+    @torch.no_grad()
+    def with_features(self, batch: Batch) -> Batch:
+        """The batch with the frozen encoder's features in it, so that nobody encodes its images again.
+
+        Batches that have them, and those of a policy whose encoder learns, stay as they are.
+        """
+        if self.feature_shape is None or batch.features is not None or batch.pixel_values is None:
+            return batch
+        return replace(batch, features=self.features(batch.pixel_values))
 
     @property
     def device(self) -> torch.device:
@@ -178,13 +200,16 @@ class Policy(nn.Module, ABC):
         return Captions(token_ids.masked_fill(~mask, self.pad_id), mask, logprobs.masked_fill(~mask, 0.0))
 
     @torch.no_grad()
-    def caption(self, encoded: Encoded, decoding: Decoding) -> Captions:
-        """The best caption of each image, greedy or by beam search."""
+    def caption(self, encoded: Encoded, decoding: Decoding, each: int = 1) -> Captions:
+        """The best caption of each image, greedy or by beam search; of a beam search the best ``each``, image-major."""
+        if each > decoding.beams:
+            raise UserError(f"{decoding.beams} beams give at most as many captions of an image, not {each}")
         config = self._generation_config(decoding.max_length)
         if decoding.beams > 1:
             config.num_beams = decoding.beams
             config.length_penalty = decoding.length_penalty
             config.early_stopping = False
+            config.num_return_sequences = each
         processors = LogitsProcessorList([Suppress(self.suppressed)])
         token_ids = self.generate_tokens(encoded, config, processors)
         mask = until_eos(token_ids, self.eos_id)

@@ -98,6 +98,10 @@ class PretrainedPolicy(Policy):
     def feature_shape(self) -> tuple[int, int] | None:
         return self._feature_shape
 
+    @property
+    def hidden_width(self) -> int:
+        return int(self.model.config.get_text_config(decoder=True).hidden_size)
+
     @torch.no_grad()
     def features(self, pixel_values: Tensor) -> Float[Tensor, "images regions width"]:
         return last_hidden_state(self.encoder, pixel_values)

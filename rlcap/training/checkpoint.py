@@ -32,6 +32,9 @@ class Progress:
         captions: captions decoded.
         best: the best validation score so far; None before the first.
         best_step: when it was reached.
+        rate: factor on the learning rate, lowered when a guard rolls the run back.
+        rollbacks: how often one did.
+        collapsed: whether a guard stopped the run.
     """
 
     step: int = 0
@@ -39,6 +42,9 @@ class Progress:
     captions: int = 0
     best: float | None = None
     best_step: int | None = None
+    rate: float = 1.0
+    rollbacks: int = 0
+    collapsed: bool = False
 
 
 class Checkpoints:
@@ -117,8 +123,14 @@ def read_optimizer(checkpoint: Path) -> dict[str, Any]:
 
 
 def _own_weights(algorithm: Algorithm) -> dict[str, Tensor]:
-    state = algorithm.state_dict()
-    return {name: value.detach().contiguous() for name, value in state.items() if not name.startswith("policy.")}
+    """Those that are not the policy's; of weights that share their memory the first."""
+    own: dict[str, Tensor] = {}
+    seen = set()
+    for name, value in algorithm.state_dict().items():
+        if not name.startswith("policy.") and (value.data_ptr(), value.shape) not in seen:
+            seen.add((value.data_ptr(), value.shape))
+            own[name] = value.detach().contiguous()
+    return own
 
 
 def _flush(path: Path) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from rlcap.training.guard import Guard
 from rlcap.types import UserError
 
 
@@ -24,6 +25,11 @@ class TrainingOptions:
         checkpoint_every: steps between checkpoints; 0 keeps one at the end only.
         keep_checkpoints: the latest so many are kept, besides the best.
         log_every: steps between lines of metrics.jsonl.
+        kl_every: steps between measurements of the divergence from the policy the run started from; 0 switches them
+            off, and with them the copy that is kept of it.
+        gradient_samples: rollouts of the same images by which the variance of the gradient is measured whenever the
+            validation split is; 0 switches it off.
+        guard: what to do when the metric on the validation split collapses; None goes on.
         features: folder for the features of a frozen encoder, computed once per image and shared between runs; None
             computes them at every step.
         trackers: where accelerate logs besides, such as ``tensorboard``.
@@ -41,6 +47,9 @@ class TrainingOptions:
     checkpoint_every: int = 0
     keep_checkpoints: int = 1
     log_every: int = 1
+    kl_every: int = 10
+    gradient_samples: int = 0
+    guard: Guard | None = None
     features: str | None = None
     trackers: tuple[str, ...] = ()
 
@@ -48,6 +57,8 @@ class TrainingOptions:
         for name in ("steps", "images_per_batch", "accumulate", "keep_checkpoints", "log_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"training.{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("clip_gradients", "workers", "evaluate_every", "checkpoint_every"):
+        for name in ("clip_gradients", "workers", "evaluate_every", "checkpoint_every", "kl_every", "gradient_samples"):
             if getattr(self, name) < 0:
                 raise UserError(f"training.{name} must be 0 (off) or more, got {getattr(self, name)}")
+        if self.gradient_samples == 1:
+            raise UserError("training.gradient_samples must be 0 (off) or at least 2: one gradient has no variance")

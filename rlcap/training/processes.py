@@ -1,6 +1,7 @@
 """One process or many: how they are set up, and how numbers are brought together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
-from torch import Tensor
+from torch import Tensor, nn
 
 from rlcap.errors import UserError
 from rlcap.training.options import TrainingOptions
@@ -42,6 +43,16 @@ class Processes:
 
     def __init__(self, accelerator: Accelerator) -> None:
         self.accelerator = accelerator
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each process holds only a part of the weights, so that they are whole inside a forward alone."""
+        return False
+
+    @contextmanager
+    def whole(self, module: nn.Module) -> Iterator[None]:
+        """The weights put together where they are sharded, to act with or to save; nothing is learned meanwhile."""
+        yield
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum over the processes."""

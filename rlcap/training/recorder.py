@@ -8,13 +8,23 @@ stand apart in ``timings.jsonl``.
 | step, epoch, images, captions | optimizer steps taken; epoch from 0; images seen and captions decoded so far |
 | reward/<name> | mean raw, unweighted reward of the sampled captions, never the advantage |
 | reward/sampled, reward/greedy | mean weighted reward of the sampled and of the greedy captions |
-| advantage/std | standard deviation of the advantages of the batch |
-| loss/policy | the loss |
+| reward/penalized | reward/sampled less the KL penalty, if there is one |
+| advantage/std | standard deviation of the advantages of the step |
+| loss/policy | the loss of the advantage-weighted log-likelihood, or of the references |
+| loss/value, loss/teacher_forcing | the critic's loss; the weighted cross-entropy mixed in |
+| critic/explained_variance | 1 - variance of (return - value) / variance of return, over tokens |
+| updates | optimizer steps made of the step's rollouts |
 | policy/entropy | mean entropy in nats of the next-word distribution along the sampled captions |
+| policy/kl | nats per caption that the policy has moved since the run started: exact divergence of the next-word
+distributions at temperature 1, summed along the caption; every ``kl_every`` steps |
+| policy/kl_penalized | the estimate of it that a penalty uses, at the temperature of sampling |
+| policy/approx_kl, policy/clip_fraction, policy/ratio | of the policy since it drew the captions: k3 per token, share
+of tokens whose ratio is clipped, largest ratio |
 | policy/top1_mass | mean probability of the most probable next word there |
 | caption/length | mean tokens per caption, EOS included |
 | caption/bad_ending_rate | share of sampled captions that end in a word such as "a" or "with" |
 | gradient/norm | norm of the gradient before clipping |
+| gradient/variance, gradient/mean_square | noise of the gradient, see ``rlcap.training.variance`` |
 | learning_rate | of the first parameter group |
 | <split>/<metric>, <split>/<statistic> | a measurement on a held-out split, in a line of its own |
 | time/data, time/rollout, time/update | seconds spent waiting for images, acting (rewards included), learning |

@@ -2,13 +2,11 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
-import torch
 from accelerate.utils import gather_object
 from torch.nn import Parameter
 from torch.optim import Optimizer
@@ -21,14 +19,17 @@ from rlcap.data.features import Features
 from rlcap.data.loader import BatchLoader, loader, training_batches
 from rlcap.evaluation.evaluate import Evaluation, EvaluationOptions, evaluate, write_thumbnails
 from rlcap.policies.base import Policy, load_policy
+from rlcap.policies.reference import Reference
 from rlcap.training.checkpoint import Checkpoints, Progress, read_optimizer, read_own_weights, read_progress
 from rlcap.training.features import features_of, open_features
 from rlcap.training.interrupts import Interrupts
+from rlcap.training.learner import Learner
 from rlcap.training.options import TrainingOptions
 from rlcap.training.processes import Processes, accelerator_of
 from rlcap.training.recorder import Recorder
 from rlcap.training.schedule import Schedule
-from rlcap.types import Batch, Loss, Rollout, UserError
+from rlcap.training.variance import gradient_variance
+from rlcap.types import Batch, UserError
 
 logger = logging.getLogger(__name__)
 
@@ -84,14 +85,9 @@ class Trainer:
         checkpoint = self.checkpoints.latest()
         if checkpoint is not None:
             self.progress = read_progress(checkpoint)
-            self.policy.load_state_dict(load_policy(str(checkpoint)).state_dict())
-            read_own_weights(checkpoint, algorithm)
-            state = read_optimizer(checkpoint)
-            made.load_state_dict(state["optimizer"])
-            if self.accelerator.scaler is not None:
-                self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.rates = [float(group.setdefault("base_lr", group["lr"])) for group in made.param_groups]
-        self.module, self.optimizer = self.accelerator.prepare(self.algorithm, made)
+            self._restore(checkpoint, made)
+        self._set_reference(checkpoint)
+        self.learner = Learner(algorithm, made, self.processes, self.scorer, options)
 
     @property
     def policy(self) -> Policy:
@@ -112,12 +108,13 @@ class Trainer:
         if self.progress.step and self.accelerator.is_main_process:
             self.checkpoints.tidy(self.progress)
         self._prepare_features()
-        batches = self._loader(
-            "train", self.options.images_per_batch, self.reward is not None and self.reward.needs_images
-        )
+        batches = self._loader("train", self.options.images_per_batch, self._sees_images)
         recorder = Recorder(self.folder, self.progress.step or -1) if self.accelerator.is_main_process else None
         if self.options.trackers:
             self.accelerator.init_trackers("rlcap")
+        reference = self.algorithm.reference
+        if reference is not None and reference.copied and self.accelerator.is_main_process and not self.progress.step:
+            reference.policy.save(self.folder / "reference")  # which the run cannot go on without
         try:
             with Interrupts() as interrupts:
                 self._train(batches, recorder, interrupts)
@@ -129,6 +126,10 @@ class Trainer:
             _report_skipped(batches, "train")
         return self._test()
 
+    @property
+    def _sees_images(self) -> bool:
+        return self.reward is not None and self.reward.needs_images
+
     # --- the loop
 
     def _train(self, batches: BatchLoader, recorder: Recorder | None, interrupts: Interrupts) -> None:
@@ -136,6 +137,8 @@ class Trainer:
         if self.progress.step == 0 and options.evaluate_every and self.algorithm.rewarded:
             self._measure(recorder)
             self._save()
+        if self.progress.collapsed:
+            return
         stream = training_batches(batches, options.seed, self.progress.step * options.accumulate)
         with closing(stream), self._bar(options.steps, "training", initial=self.progress.step) as bar:
             for step in range(self.progress.step + 1, options.steps + 1):
@@ -147,104 +150,99 @@ class Trainer:
                 last = step == options.steps
                 if last or _due(step, options.evaluate_every):
                     try:
-                        self._measure(recorder)
+                        value = self._measure(recorder)
                     except Exception:
                         self._keep()  # a metric or an image may fail; what was learned is kept
                         raise
+                    if not last:
+                        self._guard(value)
                 stop = self.processes.any(interrupts.asked)
+                last = last or self.progress.collapsed
                 if last or stop or _due(step, options.checkpoint_every) or self.progress.best_step == step:
                     self._save()
+                if self.progress.collapsed:
+                    break
                 if stop and not last:
                     raise Interrupted(
                         f"stopped after step {step} of {options.steps}; go on with: rlcap train --resume {self.folder}"
                     )
 
     def _step(self, step: int, stream: Iterator[tuple[int, Batch]]) -> dict[str, int | float]:
-        """One optimizer step, or as many as the algorithm makes of one rollout."""
-        began = perf_counter()
-        options = self.options
-        # Dropout and the like draw from torch's global generator; tied to the step, a resumed run draws the same.
-        torch.manual_seed(options.seed + 1_000_003 * step + 7 * self.accelerator.process_index)
-        self.module.train(self.algorithm.dropout)
-        rate = self.schedule.factor(step, options.steps)
-        for group, base in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = base * rate
-        clocks = {"time/data": 0.0, "time/rollout": 0.0, "time/update": 0.0}
-        losses: list[Loss] = []
-        rollouts: list[Rollout] = []
-        later: list[Iterator[Rollout]] = []
-        images = 0
-        for part in range(options.accumulate):
-            with _clock(clocks, "time/data"):
-                epoch, batch = next(stream)
-                batch = batch.to(self.accelerator.device)
-            with _clock(clocks, "time/rollout"), self.accelerator.autocast():
-                rollout = self.algorithm.act(batch, self.scorer, (options.seed, step))
-            with _clock(clocks, "time/update"):
-                updates = iter(self.algorithm.updates(rollout, (options.seed, step)))
-                losses.append(self._descend(next(updates), last=part == options.accumulate - 1))
-            rollouts.append(replace(rollout, encoded=rollout.encoded.detach()))
-            later.append(updates)
-            images += len(batch)
-        with _clock(clocks, "time/update"):
-            norm = self._apply(losses)
-            for parts in zip(*later, strict=True):
-                again = [self._descend(part, part is parts[-1]) for part in parts]
-                norm = self._apply(again)
-                losses += again
-        decoded = sum(rollout.decoded for rollout in rollouts)
-        images, decoded = (int(total) for total in self.processes.sum(torch.tensor([images, decoded])).tolist())
-        progress = self.progress
-        self.progress = replace(
-            progress, step=step, images=progress.images + images, captions=progress.captions + decoded
-        )
-        stats = self.processes.means([rollout.stats for rollout in rollouts]) | self.processes.means(
-            [loss.stats for loss in losses]
-        )
-        return {
-            **self._position(epoch),
-            **stats,
-            "gradient/norm": norm,
-            "learning_rate": self.rates[0] * rate,
-            **clocks,
-            "time/step": perf_counter() - began,
-        }
+        """One step of the learner, and how far the run has come with it."""
+        before = self.progress
+        epochs: list[int] = []
 
-    def _descend(self, rollout: Rollout, last: bool) -> Loss:
-        """Add the gradients of a rollout's total loss; processes share theirs at the last part of a step."""
-        with nullcontext() if last else self.accelerator.no_sync(self.module):
-            loss: Loss = self.module(rollout)
-            # A fixed number keeps the scale near that of a mean; _apply divides by the true count.
-            self.accelerator.backward(loss.total / self.options.images_per_batch)
-        return Loss(loss.total.detach(), loss.count, loss.stats)
+        def batches() -> Iterator[Batch]:
+            for epoch, batch in stream:
+                epochs.append(epoch)
+                yield batch
 
-    def _apply(self, losses: list[Loss]) -> float:
-        """Take the optimizer step with the gradient of the mean over all parts and processes."""
-        count = self.processes.sum(torch.stack([loss.count for loss in losses]).sum())
-        factor = self.options.images_per_batch * self.accelerator.num_processes / count.clamp(min=1)
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        torch._foreach_mul_(gradients, factor.to(gradients[0].device))
-        limit = self.options.clip_gradients or float("inf")
-        norm = self.accelerator.clip_grad_norm_(parameters, limit)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return float(norm)
+        rate = self.schedule.factor(step, self.options.steps) * before.rate
+        values = self.learner.step(step, batches(), rate)
+        images, captions = int(values.pop("images")), int(values.pop("captions"))
+        self.progress = replace(before, step=step, images=before.images + images, captions=before.captions + captions)
+        return {**self._position(epochs[-1]), **values}
 
     # --- measuring and keeping
 
-    def _measure(self, recorder: Recorder | None) -> None:
+    def _set_reference(self, checkpoint: Path | None) -> None:
+        """Give the algorithm the policy that the run started from, where it is wanted."""
+        algorithm = self.algorithm
+        if not (algorithm.needs_reference or (algorithm.rewarded and self.options.kl_every)):
+            return
+        algorithm.reference = Reference(self.policy)
+        if checkpoint is not None and algorithm.reference.copied:
+            algorithm.reference.policy.load_state_dict(load_policy(str(self.folder / "reference")).state_dict())
+
+    def _measure(self, recorder: Recorder | None) -> float:
+        """Measure the validation split, and the gradient's noise if asked for; the value that decides what is best."""
         options = self.evaluation
         evaluation = self._evaluate(self.policy, options.validation)
+        value = 0.0
         if evaluation is not None:
             numbers = {name: evaluation.value(name) for name in evaluation.scores} | dict(evaluation.statistics)
-            values = {f"{options.validation}/{name}": value for name, value in numbers.items()}
+            values = {f"{options.validation}/{name}": value for name, value in numbers.items()} | self._noise()
             self._record(recorder, {**self._position(None), **values})
             evaluation.write(self.folder / "evaluation" / options.validation, **self._facts(options.validation))
             value = evaluation.value(options.best)
             if self.progress.best is None or value > self.progress.best:
                 self.progress = replace(self.progress, best=value, best_step=self.progress.step)
-        self.progress = self.processes.from_main(self.progress)
+        self.progress, value = self.processes.from_main((self.progress, value))
+        return float(value)
+
+    def _noise(self) -> dict[str, float]:
+        """The variance of the gradient on the first training images, measured by the main process alone."""
+        options = self.options
+        if not (options.gradient_samples and self.algorithm.rewarded):
+            return {}
+        batches = self._loader("train", options.images_per_batch, self._sees_images)
+        self.algorithm.train(self.algorithm.dropout)
+        batch = self.policy.with_features(next(iter(batches)).to(self.accelerator.device))
+        key = (options.seed, self.progress.step + 1, 1)
+        return gradient_variance(self.algorithm, batch, self.scorer, options.gradient_samples, key)
+
+    def _guard(self, value: float) -> None:
+        """Stop the run, or go back to its best checkpoint, if the measurement has collapsed."""
+        guard, progress = self.options.guard, self.progress
+        if guard is None or progress.best is None or not guard.collapsed(value, progress.best):
+            return
+        fell = f"{self.evaluation.best} fell to {value:.4f} at step {progress.step}, from {progress.best:.4f}"
+        if not guard.rolls_back(progress.rollbacks):
+            logger.warning("%s: training stops, the checkpoint of step %s is kept", fell, progress.best_step)
+            self.progress = replace(progress, collapsed=True)
+            return
+        logger.warning("%s: back to the checkpoint of step %s", fell, progress.best_step)
+        self._restore(self.checkpoints.folder / str(progress.best_step), self.learner.optimizer)
+        self.progress = replace(progress, rate=progress.rate * guard.rate, rollbacks=progress.rollbacks + 1)
+
+    def _restore(self, checkpoint: Path, optimizer: Optimizer) -> None:
+        """Weights and the optimizer's state as they were."""
+        self.policy.load_state_dict(load_policy(str(checkpoint)).state_dict())
+        read_own_weights(checkpoint, self.algorithm)
+        state = read_optimizer(checkpoint)
+        optimizer.load_state_dict(state["optimizer"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
 
     def _evaluate(self, policy: Policy, split: str) -> Evaluation | None:
         """Measure a split, every process its share; the main process gets the result."""
@@ -279,7 +277,7 @@ class Trainer:
         """Save without waiting for the other processes, which may have failed."""
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
-            state = {"optimizer": self.optimizer.state_dict(), "scaler": scaler and scaler.state_dict()}
+            state = {"optimizer": self.learner.optimizer.state_dict(), "scaler": scaler and scaler.state_dict()}
             self.checkpoints.save(self.progress, self.algorithm, state)
 
     def _record(self, recorder: Recorder | None, values: Mapping[str, int | float]) -> None:
@@ -360,13 +358,6 @@ def _report_skipped(batches: BatchLoader, split: str) -> None:
         logger.warning(
             "%s split: skipped %d unreadable images, such as %s", split, len(batches.skipped), batches.skipped[0]
         )
-
-
-@contextmanager
-def _clock(clocks: dict[str, float], name: str) -> Iterator[None]:
-    began = perf_counter()
-    yield
-    clocks[name] += perf_counter() - began
 
 
 def _due(step: int, every: int) -> bool:

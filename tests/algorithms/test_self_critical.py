@@ -28,6 +28,11 @@ def scorer(policy, function=reds) -> Scorer:
     return Scorer(policy, WeightedSum({"reds": Term(FunctionReward(function))}))
 
 
+def alone(value):
+    """The sum over one process."""
+    return value
+
+
 def every_caption(policy) -> Captions:
     """All captions of at most three tokens."""
     words = [policy.vocabulary.id("red"), policy.vocabulary.id("blue")]
@@ -60,8 +65,8 @@ def test_expected_gradient_is_the_exact_policy_gradient(policy, batch, sampling)
     algorithm = SelfCritical(policy, sampling=sampling)
     # Every caption once, weighed by its probability instead of being drawn so often; each image then counts once.
     weighed = (advantages * probability.detach()).flatten()[:, None].expand(everything.token_ids.shape)
-    loss = algorithm(Rollout(policy.encode(batch), everything, weighed))
-    estimated = torch.autograd.grad(loss.total / images, parameters, allow_unused=True)
+    loss = algorithm.loss(Rollout(batch, everything, advantages=weighed))
+    estimated = torch.autograd.grad(loss.mean({"policy": float(images)}), parameters, allow_unused=True)
 
     for one, other in zip(exact, estimated, strict=True):
         if one is not None:
@@ -96,7 +101,7 @@ def test_learning_log_probabilities_are_those_of_acting(policy, batch):
 
 def test_advantages_compare_samples_with_their_own_greedy_caption(policy, batch):
     algorithm = SelfCritical(policy, samples_per_image=2, max_length=LENGTH)
-    rollout = algorithm.act(batch, scorer(policy), (0, 1))
+    (rollout,) = algorithm.weigh([algorithm.act(batch, scorer(policy), (0, 1))], alone)
     greedy = np.array(reds(policy.detokenize(policy.caption(policy.encode(batch), Decoding(max_length=LENGTH)))))
     sampled = np.array(reds(policy.detokenize(rollout.captions))).reshape(3, 2)
     expected = (sampled - greedy[:, None]).flatten()
@@ -109,7 +114,8 @@ def test_advantages_compare_samples_with_their_own_greedy_caption(policy, batch)
 def test_constant_reward_gives_no_gradient(policy, batch):
     algorithm = SelfCritical(policy, max_length=LENGTH)
     rollout = algorithm.act(batch, scorer(policy, lambda captions: [1.0] * len(captions)), (0, 1))
-    algorithm(rollout).total.backward()
+    (rollout,) = algorithm.weigh([rollout], alone)
+    algorithm.loss(rollout).mean({"policy": 1.0}).backward()
     assert all(p.grad is None or not p.grad.any() for p in policy.parameters())
 
 
@@ -119,8 +125,8 @@ def test_each_image_is_encoded_once_a_step(policy, batch):
         lambda module, inputs, kwargs, output: rows.append(len(kwargs["pixel_values"])), with_kwargs=True
     )
     algorithm = SelfCritical(policy, samples_per_image=7, max_length=LENGTH)
-    loss = algorithm(algorithm.act(batch, scorer(policy), (0, 1)))
-    loss.total.backward()
+    (rollout,) = algorithm.weigh([algorithm.act(batch, scorer(policy), (0, 1))], alone)
+    algorithm.loss(rollout).mean({"policy": 1.0}).backward()
     assert rows == [len(batch)]
     assert any(parameter.grad is not None and parameter.grad.any() for parameter in policy.encoder.parameters())
 
@@ -134,13 +140,13 @@ def test_each_image_is_encoded_once_a_step(policy, batch):
     ],
 )
 def test_normalizations_against_worked_numbers(normalization, expected):
-    from rlcap.functional.losses import policy_gradient, reduce_tokens
+    from rlcap.functional.losses import count_units, policy_gradient, reduce_tokens
 
     logprobs = -torch.tensor([[2.0, 3.0, 9.0], [1.0, 9.0, 9.0]])
     advantages = torch.tensor([[1.0, 1.0, 1.0], [5.0, 5.0, 5.0]])
     mask = torch.tensor([[True, True, False], [True, False, False]])
-    total, count = reduce_tokens(policy_gradient(logprobs, advantages), mask, normalization)
-    assert float(total / count) == pytest.approx(expected)
+    total = reduce_tokens(policy_gradient(logprobs, advantages), mask, normalization)
+    assert float(total / count_units(mask, normalization)) == pytest.approx(expected)
 
 
 def test_no_samples_is_said(policy):
