@@ -79,6 +79,7 @@ def train(arguments: Sequence[str], prog: str = "rlcap train") -> None:
         config = parser.parse_args(arguments)
         folder = Path(config.output)
     trainer = _trainer(parser, config, folder, bool(resumed))
+    trainer.accelerator.wait_for_everyone()  # each has found the folder free
     if not resumed and trainer.accelerator.is_main_process:
         create_run(folder, _dump(parser, config))
     trainer.accelerator.wait_for_everyone()
@@ -251,6 +252,27 @@ def caption(arguments: Sequence[str], prog: str = "rlcap caption") -> None:
             sys.stdout.writelines(f"{path}: {text}\n" for text in texts)
 
 
+# --- rlcap merge
+
+
+def merge(arguments: Sequence[str], prog: str = "rlcap merge") -> None:
+    """Work a policy's adapters into its weights."""
+    from rlcap.evaluation.place import refuse_overwriting
+    from rlcap.policies import quiet
+    from rlcap.policies.base import load_policy
+
+    quiet()
+    parser = Parser(prog=prog, allow_abbrev=False, description="Save a policy with its adapters merged in its weights.")
+    parser.add_argument("policy", type=str, help="run folder, checkpoint or saved policy")
+    parser.add_argument("--output", type=str, required=True, help="folder to make")
+    config = parser.parse_args(arguments)
+    policy, output = load_policy(config.policy), Path(config.output)
+    if not policy.adapted:
+        raise UserError(f"the policy of {config.policy} has no adapters to merge")
+    refuse_overwriting(output)
+    policy.merge().save(output)
+
+
 # --- rlcap score
 
 
@@ -340,6 +362,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train,
     "evaluate": evaluate,
     "caption": caption,
+    "merge": merge,
     "score": score,
     "report": report,
 }

@@ -1,13 +1,12 @@
 """A training run as one object made of the other rooms' objects; what a YAML file and a device's name stand for."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from rewards.composite import Term, WeightedSum
@@ -59,7 +58,7 @@ class Experiment:
         data: images and reference captions.
         policy: the captioner to start from.
         algorithm: how it learns; given the policy.
-        optimizer: given the parameters that learn.
+        optimizer: given the groups of parameters that learn.
         rewards: what sampled captions are scored by: named terms with weights.
         schedule: of the learning rate.
         training: how long, how much, how often.
@@ -69,7 +68,7 @@ class Experiment:
     data: CaptionDataset
     policy: Policy
     algorithm: Callable[[Policy], Algorithm]
-    optimizer: Callable[[Iterable[Parameter]], Optimizer]
+    optimizer: Callable[[list[dict[str, Any]]], Optimizer]
     rewards: dict[str, Term] = field(default_factory=dict)
     schedule: Schedule = field(default_factory=Constant)
     training: TrainingOptions = field(default_factory=TrainingOptions)
@@ -105,9 +104,9 @@ class Experiment:
             evaluation=self.evaluation,
         )
 
-    def _optimizer(self, parameters: Iterable[Parameter]) -> Optimizer:
+    def _optimizer(self, groups: list[dict[str, Any]]) -> Optimizer:
         """The optimizer; what it says of a wrong setting is a user's mistake."""
         try:
-            return self.optimizer(parameters)
+            return self.optimizer(groups)
         except (TypeError, ValueError) as error:
             raise UserError(f"cannot make the optimizer: {error}") from error

@@ -334,7 +334,9 @@ def test_another_mistake(mistake: str, capsys: pytest.CaptureFixture[str]) -> No
 def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main(["trian"])
-    expected = "rlcap: error: no command 'trian'; there are quickstart, train, evaluate, caption, score, report\n"
+    expected = (
+        "rlcap: error: no command 'trian'; there are quickstart, train, evaluate, caption, merge, score, report\n"
+    )
     assert (stop.value.code, capsys.readouterr().err) == (2, expected)
 
 
@@ -477,7 +479,10 @@ def test_a_reward_that_fails_in_training_is_named(trained: Path) -> None:
 
 def test_mistakes_from_a_shell(folder: Path) -> None:
     for arguments, line in [
-        (["trian"], "rlcap: error: no command 'trian'; there are quickstart, train, evaluate, caption, score, report"),
+        (
+            ["trian"],
+            "rlcap: error: no command 'trian'; there are quickstart, train, evaluate, caption, merge, score, report",
+        ),
         (["score", *FILES, "--candidates", "none.json"], "rlcap score: error: there is no file none.json"),
         (["score", *FILES, "--rewards", "my_rewards.broken"], "failed: ZeroDivisionError: division by zero (in"),
     ]:

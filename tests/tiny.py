@@ -3,7 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
+
+from rlcap.cli import experiment_parser
+from rlcap.config import Experiment
+from rlcap.training import Trainer
 
 DATA = {"class_path": "rlcap.data.shapes.Shapes", "init_args": {"train": 48, "val": 8, "test": 8}}
 POLICY = {
@@ -86,3 +91,13 @@ def write(path: Path, config: dict[str, Any]) -> Path:
     """The configuration as a YAML file."""
     path.write_text(yaml.safe_dump(config))
     return path
+
+
+def trainer(folder: Path, config: dict[str, Any], name: str = "run") -> Trainer:
+    """The trainer of a configuration, in a run folder of that name, made as the command line makes it."""
+    parser = experiment_parser("test")
+    path = write(folder / f"{name}.yaml", config)
+    torch.manual_seed(0)
+    built = parser.instantiate(parser.parse_args(["--config", str(path)]))
+    (folder / name).mkdir()
+    return Experiment(**{field: built[field] for field in Experiment.__dataclass_fields__}).trainer(folder / name)

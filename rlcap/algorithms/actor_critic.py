@@ -11,14 +11,14 @@ from dataclasses import replace
 
 from torch import nn
 
-from rlcap.algorithms.base import Total
+from rlcap.algorithms.base import Total, learning
 from rlcap.algorithms.baselines import NoBaseline
 from rlcap.algorithms.critics import Critic, SharedCritic, ValueLearning, explained_variance, token_rewards
 from rlcap.algorithms.policy_gradient import Objective, PolicyGradient, given
 from rlcap.functional.advantages import generalized_advantage
 from rlcap.functional.losses import Normalization, clipped_value_loss, count_units, policy_gradient, reduce_tokens
 from rlcap.policies.base import Policy
-from rlcap.types import Loss, Rollout, Sampling
+from rlcap.types import Loss, Rollout, Sampling, UserError
 
 
 class ActorCritic(PolicyGradient):
@@ -45,6 +45,10 @@ class ActorCritic(PolicyGradient):
         values: ValueLearning = ValueLearning(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__(policy, NoBaseline(), samples_per_image, max_length, sampling, objective)
+        if values.clip is not None:
+            raise UserError(
+                f"values.clip is of PPO, which learns from a rollout's values again; remove it here, got {values.clip}"
+            )
         self.critic = critic(policy)
         self.values = values
 
@@ -70,6 +74,9 @@ class ActorCritic(PolicyGradient):
             "critic/explained_variance": explained_variance(values.detach(), returns, mask),
         }
         return replace(loss, totals={**loss.totals, "value": self.values.weight * error}, stats=stats)
+
+    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        return [(learning(self.policy), 1.0), (learning(self.critic), self.values.rate)]
 
     def resting(self, step: int) -> Iterable[nn.Parameter]:
         return self.policy.parameters() if step <= self.values.warmup else ()

@@ -109,6 +109,11 @@ def choose_references(policy: Policy, batch: Batch, each: int, max_length: int, 
     return policy.tokenize(chosen, max_length).to(policy.device)
 
 
+def learning(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters of a module that learn."""
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
 Total = Callable[[Tensor], Tensor]
 """Sums a tensor over the processes of a run; with one process it is the tensor."""
 
@@ -141,6 +146,11 @@ class Algorithm(nn.Module, ABC):
         """Whether it compares the policy with the one the run started from."""
         return False
 
+    @property
+    def reuses(self) -> bool:
+        """Whether it learns more than once from a rollout, so that encodings kept from acting would soon be stale."""
+        return False
+
     # --- what an algorithm says
 
     @abstractmethod
@@ -161,6 +171,10 @@ class Algorithm(nn.Module, ABC):
         """How many units each of the loss's totals is a sum over; captions, unless the algorithm says otherwise."""
         return {"policy": float(len(rollout.captions))}
 
+    def counts(self, rollout: Rollout) -> Mapping[str, float]:
+        """How many things each of the loss's statistics is a mean over; those not named here are means over tokens."""
+        return {f"loss/{name}": count for name, count in self.units(rollout).items()}
+
     def weigh(self, rollouts: Sequence[Rollout], total: Total) -> Sequence[Rollout]:
         """Compare the captions of a whole step: all its micro-batches here, and through ``total`` all processes."""
         return rollouts
@@ -179,6 +193,10 @@ class Algorithm(nn.Module, ABC):
     def resting(self, step: int) -> Iterable[nn.Parameter]:
         """Parameters that do not move in this step, counted from 1."""
         return ()
+
+    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """The parameters that learn, in groups, each with a factor on the learning rate."""
+        return [(learning(self), 1.0)]
 
     # --- what they share
 

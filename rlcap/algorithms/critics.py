@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from rlcap.algorithms.base import Total
-from rlcap.algorithms.policy_gradient import Foreseen, PolicyGradient, given, moments
+from rlcap.algorithms.policy_gradient import Foreseen, PolicyGradient, divisor, given, moments
 from rlcap.functional.advantages import at_end
 from rlcap.policies.base import Policy
 from rlcap.types import Batch, Captions, Encoded, Rollout, UserError
@@ -28,6 +28,7 @@ class ValueLearning:
         clip: how far a value may move from that of the rollout before its gradient stops (PPO); None sets no limit.
             It is in units of the reward.
         warmup: steps at the start in which the critic learns alone and the policy rests.
+        rate: factor on the learning rate for the critic, which starts from nothing while the policy is only refined.
     """
 
     discount: float = 1.0
@@ -35,15 +36,16 @@ class ValueLearning:
     weight: float = 0.5
     clip: float | None = None
     warmup: int = 0
+    rate: float = 10.0
 
     def __post_init__(self) -> None:
         for name in ("discount", "decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"values.{name} must be in [0, 1], got {getattr(self, name)}")
-        if self.weight <= 0 or self.warmup < 0 or (self.clip is not None and self.clip <= 0):
+        if self.weight <= 0 or self.rate <= 0 or self.warmup < 0 or (self.clip is not None and self.clip <= 0):
             raise UserError(
-                f"values need a weight above 0, a warmup of 0 or more and a clip above 0, "
-                f"got {self.weight}, {self.warmup} and {self.clip}"
+                f"values need a weight, a rate and a clip above 0 and a warmup of 0 or more, "
+                f"got {self.weight}, {self.rate}, {self.clip} and {self.warmup}"
             )
 
 
@@ -157,7 +159,7 @@ def token_rewards(
         rewards = at_end(given(rollout.rewards).flatten(), rollout.captions.mask)
         each.append(rewards - algorithm.kl_penalty(rollout) if objective.kl.reward else rewards)
     mean, std = moments(torch.cat([rewards.sum(dim=1) for rewards in each]), total)  # over length
-    scale = std + 1e-8 if standardize and objective.standardize else torch.ones_like(std)
+    scale = divisor(mean, std) if standardize and objective.standardize else torch.ones_like(std)
     return [
         replace(rollout, token_rewards=rewards / scale, stats={**rollout.stats, "reward/penalized": float(mean)})
         for rollout, rewards in zip(rollouts, each, strict=True)

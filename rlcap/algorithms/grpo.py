@@ -45,6 +45,8 @@ class GRPO(PolicyGradient):
         clip: float = 0.2,
     ) -> None:
         super().__init__(policy, LeaveOneOut(), samples_per_image, max_length, sampling, objective)
+        if objective.standardize:
+            raise UserError("GRPO divides by each group's own standard deviation: objective.standardize must be false")
         if clip <= 0:
             raise UserError(f"clip must be above 0, got {clip}")
         self.reuse = reuse
@@ -53,6 +55,10 @@ class GRPO(PolicyGradient):
     def advantages(self, rewards: Rewards) -> Float[Tensor, "images samples"]:
         """Rewards normalised within each image's group."""
         return group_normalized(rewards.sampled)
+
+    @property
+    def reuses(self) -> bool:
+        return not self.reuse.once
 
     def updates(self, rollouts: Sequence[Rollout], key: tuple[int, ...]) -> Iterable[Sequence[Rollout]]:
         return self.reuse.updates(rollouts, key)

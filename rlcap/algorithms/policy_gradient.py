@@ -41,7 +41,8 @@ class KLPenalty:
     Attributes:
         reward: weight of the divergence taken off the reward. Stiennon et al. 2020, section 3.4.
         loss: weight of the divergence added to the loss. Shao et al. 2024, eq. 3.
-        estimator: of the divergence at each token. As a loss k1 pushes nowhere, so a loss takes k3.
+        estimator: of the divergence at each token. None takes what each use needs: k1 in the reward, where the gradient
+            of k3 is not that of the divergence; k3 in the loss, where k1 pushes nowhere.
         target: nats per caption that the weights are adapted to keep; None leaves them as they are. Ziegler et al.
             2019, section 2.2.
         rate: the largest change of the weights in a step when they are adapted.
@@ -49,7 +50,7 @@ class KLPenalty:
 
     reward: float = 0.0
     loss: float = 0.0
-    estimator: Estimator = Estimator.K3
+    estimator: Estimator | None = None
     target: float | None = None
     rate: float = 0.02
 
@@ -60,6 +61,8 @@ class KLPenalty:
             raise UserError("kl.loss with the estimator k1 pushes nowhere, its gradient is 0 on average: use k3")
         if self.target is not None and (self.target <= 0 or not self.used):
             raise UserError(f"kl.target {self.target} must be above 0 nats, and needs kl.reward or kl.loss to adapt")
+        if not 0 < self.rate < 1:
+            raise UserError(f"kl.rate must be in (0, 1), so that an adapted weight stays above 0, got {self.rate}")
 
     @property
     def used(self) -> bool:
@@ -75,7 +78,7 @@ class Objective:
         normalization: what the loss is averaged over. SEQUENCE is the policy gradient itself.
         standardize: divide advantages by the standard deviation of the step's rewards, so that the step's size does
             not depend on the scale of the reward. Kiegeland & Kreutzer 2021.
-        entropy_bonus: weight of the mean entropy of the next-word distributions.
+        entropy_bonus: weight of the entropy of the next-word distributions, averaged as the normalization says.
         teacher_forcing: weight of the cross-entropy of reference captions (per token), as in Ranzato et al. 2016 and
             Paulus et al. 2018.
         kl: penalty on leaving the policy that the run started from.
@@ -208,7 +211,7 @@ class PolicyGradient(Algorithm):
         mean, std = moments(torch.cat([given(rollout.rewards).flatten() for rollout in rollouts]), total)
         advantages = [self.advantages(Rewards(given(rollout.rewards), rollout.greedy, mean)) for rollout in rollouts]
         if self.objective.standardize:
-            advantages = [advantage / (std + 1e-8) for advantage in advantages]
+            advantages = [advantage / divisor(mean, std) for advantage in advantages]
         spread = float(moments(torch.cat([advantage.flatten() for advantage in advantages]), total)[1])
         stats = {"advantage/std": spread, "reward/penalized": float(mean)}
         return [
@@ -228,7 +231,8 @@ class PolicyGradient(Algorithm):
     def kl_penalty(self, rollout: Rollout) -> Float[Tensor, "captions length"]:
         """What each token's divergence from the reference policy takes off the reward, in the reward's units."""
         captions = rollout.captions
-        kl = estimated_kl(given(captions.logprobs), given(rollout.reference_logprobs), self.objective.kl.estimator)
+        estimator = self.objective.kl.estimator or Estimator.K1
+        kl = estimated_kl(given(captions.logprobs), given(rollout.reference_logprobs), estimator)
         return torch.where(captions.mask, self.objective.kl.reward * self.kl_scale * kl, 0.0)
 
     def _penalized(self, rollout: Rollout) -> Rollout:
@@ -247,6 +251,9 @@ class PolicyGradient(Algorithm):
         if rollout.references is not None:
             units["teacher_forcing"] = count_units(rollout.references.mask, Normalization.TOKEN)
         return units
+
+    def counts(self, rollout: Rollout) -> Mapping[str, float]:
+        return {**super().counts(rollout), "policy/kl_penalized": float(len(rollout.captions))}
 
     def loss(self, rollout: Rollout) -> Loss:
         """Minus the advantage-weighted log-likelihood of the samples, and what the objective adds."""
@@ -292,7 +299,7 @@ class PolicyGradient(Algorithm):
 
     def learned(self, stats: Mapping[str, float]) -> None:
         """Move the baseline's running mean, and the penalty's weights towards the target divergence."""
-        self.baseline.learned(stats["reward/penalized"])
+        self.baseline.learned(stats.get("reward/penalized", stats["reward/sampled"]))
         kl = self.objective.kl
         if kl.target is not None:
             error = min(1.0, max(-1.0, stats["policy/kl_penalized"] / kl.target - 1))
@@ -311,6 +318,11 @@ def moments(values: Float[Tensor, " values"], total: Total) -> tuple[Float[Tenso
     count, summed = total(torch.stack([values.new_tensor(float(len(values))), values.sum()]))
     mean = summed / count
     return mean, (total((values - mean).square().sum()) / count).sqrt()
+
+
+def divisor(mean: Float[Tensor, ""], std: Float[Tensor, ""]) -> Float[Tensor, ""]:
+    """The standard deviation to divide by; 1 where it is but the rounding of equal values, which would be blown up."""
+    return torch.where(std > 1e-5 * mean.abs(), std + 1e-8, 1.0)
 
 
 def movement(

@@ -15,10 +15,10 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from rlcap.algorithms.base import Scorer, Total
+from rlcap.algorithms.base import Scorer, Total, learning
 from rlcap.algorithms.baselines import NoBaseline
 from rlcap.algorithms.critics import Critic, SharedCritic, ValueLearning, explained_variance, token_rewards
-from rlcap.algorithms.policy_gradient import Objective, PolicyGradient, given, moments, movement
+from rlcap.algorithms.policy_gradient import Objective, PolicyGradient, divisor, given, moments, movement
 from rlcap.algorithms.reuse import Reuse
 from rlcap.functional.advantages import generalized_advantage
 from rlcap.functional.losses import Normalization, clipped_surrogate, clipped_value_loss, count_units, reduce_tokens
@@ -82,7 +82,7 @@ class PPO(PolicyGradient):
         if not self.objective.standardize:
             mean, scale = torch.zeros_like(mean), torch.ones_like(std)
         else:
-            scale = std + 1e-8
+            scale = divisor(mean, std)
         return [
             replace(
                 rollout,
@@ -91,6 +91,10 @@ class PPO(PolicyGradient):
             )
             for rollout in weighed
         ]
+
+    @property
+    def reuses(self) -> bool:
+        return not self.reuse.once
 
     def updates(self, rollouts: Sequence[Rollout], key: tuple[int, ...]) -> Iterable[Sequence[Rollout]]:
         return self.reuse.updates(rollouts, key)
@@ -117,6 +121,9 @@ class PPO(PolicyGradient):
             "critic/explained_variance": explained_variance(values.detach(), given(rollout.returns), mask),
         }
         return replace(loss, totals={**loss.totals, "value": self.values.weight * error}, stats=stats)
+
+    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        return [(learning(self.policy), 1.0), (learning(self.critic), self.values.rate)]
 
     def resting(self, step: int) -> Iterable[nn.Parameter]:
         return self.policy.parameters() if step <= self.values.warmup else ()

@@ -20,8 +20,8 @@ class Reuse:
     Attributes:
         epochs: passes over the rollouts of a step.
         minibatches: optimizer steps in each pass.
-        target_kl: no further update is made once the policy has moved so many nats per token (k3) from the one that
-            drew the captions; None never stops.
+        target_kl: no further update is made once the policy has moved so many nats per action (k3) from the one that
+            drew the captions; None never stops. An action is a token, for RLOO a whole caption.
     """
 
     epochs: int = 1
@@ -34,9 +34,14 @@ class Reuse:
         if self.target_kl is not None and self.target_kl <= 0:
             raise UserError(f"reuse.target_kl must be above 0 nats, got {self.target_kl}")
 
+    @property
+    def once(self) -> bool:
+        """Whether rollouts are learned from as a whole and once."""
+        return self.epochs == self.minibatches == 1
+
     def updates(self, rollouts: Sequence[Rollout], key: tuple[int, ...]) -> Iterable[Sequence[Rollout]]:
         """The micro-batches of each optimizer step."""
-        if self.epochs == self.minibatches == 1:
+        if self.once:
             yield rollouts
             return
         minibatches = self._split(rollouts)

@@ -13,7 +13,6 @@ from rlcap.algorithms.baselines import LeaveOneOut
 from rlcap.algorithms.policy_gradient import KLPenalty, Objective, PolicyGradient, given, movement
 from rlcap.algorithms.reuse import Reuse
 from rlcap.functional.advantages import at_end
-from rlcap.functional.divergences import Estimator
 from rlcap.functional.losses import Normalization, clipped_surrogate
 from rlcap.policies.base import Policy
 from rlcap.types import Loss, Rollout, Sampling, UserError
@@ -38,7 +37,7 @@ class RLOO(PolicyGradient):
         samples_per_image: int = 5,
         max_length: int = 20,
         sampling: Sampling = Sampling(),  # noqa: B008 - frozen
-        objective: Objective = Objective(kl=KLPenalty(reward=0.05, estimator=Estimator.K1)),  # noqa: B008 - frozen
+        objective: Objective = Objective(kl=KLPenalty(reward=0.05)),  # noqa: B008 - frozen
         reuse: Reuse = Reuse(),  # noqa: B008 - frozen
         clip: float = 0.2,
     ) -> None:
@@ -53,11 +52,19 @@ class RLOO(PolicyGradient):
         self.reuse = reuse
         self.clip = clip
 
+    @property
+    def reuses(self) -> bool:
+        return not self.reuse.once
+
     def updates(self, rollouts: Sequence[Rollout], key: tuple[int, ...]) -> Iterable[Sequence[Rollout]]:
         return self.reuse.updates(rollouts, key)
 
     def enough(self, stats: Mapping[str, float]) -> bool:
         return self.reuse.enough(stats["policy/approx_kl"])
+
+    def counts(self, rollout: Rollout) -> Mapping[str, float]:
+        of_captions = ("policy/approx_kl", "policy/ratio", "policy/clip_fraction")  # here a caption has one ratio
+        return {**super().counts(rollout), **dict.fromkeys(of_captions, float(len(rollout.captions)))}
 
     def loss(self, rollout: Rollout) -> Loss:
         """The clipped surrogate of whole captions."""

@@ -10,8 +10,10 @@ from torch import Tensor
 class Estimator(StrEnum):
     """An estimate of KL(pi || reference) at one token drawn from pi, r = reference / pi. Schulman 2020.
 
-    K1: -log r. Unbiased, of either sign. As a loss its gradient is 0 on average: use it in the reward.
-    K3: r - 1 - log r. Unbiased, never negative, of less variance.
+    K1: -log r. Unbiased, of either sign. In the reward it gives the gradient of KL(pi || reference); as a loss its
+        gradient is 0 on average.
+    K3: r - 1 - log r. Unbiased, never negative, of less variance. As a loss its gradient is, on average, that of the
+        opposite KL(reference || pi), the same to first order; in the reward it is that of neither.
     """
 
     K1 = "k1"

@@ -146,17 +146,24 @@ class Policy(nn.Module, ABC):
         """Inside it the policy is what it was before its adapters learned; only of policies that are ``adapted``."""
         return nullcontext()
 
+    def fold_adapters(self) -> None:
+        """Work what adapters have learned into the weights: what the policy is now, it is without them from then on."""
+
+    def merge(self) -> "Policy":
+        """The policy without adapters, what these have learned in its weights; of policies that are ``adapted``."""
+        return self
+
     # --- what all families share
 
     @torch.no_grad()
     def with_features(self, batch: Batch) -> Batch:
-        """The batch with the frozen encoder's features in it, so that nobody encodes its images again.
+        """The batch with the frozen encoder's features in place of its pixels, so that nobody encodes these again.
 
         Batches that have them, and those of a policy whose encoder learns, stay as they are.
         """
         if self.feature_shape is None or batch.features is not None or batch.pixel_values is None:
             return batch
-        return replace(batch, features=self.features(batch.pixel_values))
+        return replace(batch, features=self.features(batch.pixel_values), pixel_values=None)
 
     @property
     def device(self) -> torch.device:

@@ -1,14 +1,13 @@
-"""What a report says, before it is a page or a Markdown file: comparisons, tables and remarks."""
+"""What a report says of its runs, before it is a page or a Markdown file: tables and remarks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from rlcap.reporting.comparison import same_images
 from rlcap.reporting.runs import Run, Score
-from rlcap.reporting.statistics import PairedDifference, paired_bootstrap
+from rlcap.reporting.tables import MISSING, Cell, Table, duration, number
 
-MISSING = "–"
 _STATISTICS = {
     "length": "Words",
     "bad_ending_rate": "Bad endings",
@@ -17,133 +16,6 @@ _STATISTICS = {
     "vocabulary": "Vocabulary",
     "distinct_captions": "Distinct captions",
 }
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A later run against the first on the main metric, or the reason why they are not compared."""
-
-    before: str
-    after: str
-    metric: str
-    result: PairedDifference | None
-    reason: str = ""
-    remarks: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A value of a table and, smaller, what belongs to it."""
-
-    text: str = MISSING
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of cells, the first column naming the row; ``run`` is True where the rows are the runs in order."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    notes: tuple[str, ...] = ()
-    run: bool = True
-
-
-def number(value: float | int | None, digits: int = 3, sign: bool = False) -> str:
-    """The value as text, with a true minus and grouped thousands; a dash for None."""
-    if value is None:
-        return MISSING
-    return f"{value:{'+' if sign else ''},.{digits}f}".replace("-", "−")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return f"{seconds / 60:.1f} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def compare(runs: Sequence[Run], metric: str, seed: int) -> tuple[Comparison, ...]:
-    """Each later run against the first, on the images that both scored."""
-    return tuple(_compare(runs[0], run, metric, np.random.default_rng(seed)) for run in runs[1:])
-
-
-def _compare(before: Run, after: Run, metric: str, rng: np.random.Generator) -> Comparison:
-    reason = incomparable(before, after, metric)
-    if reason:
-        return Comparison(before.name, after.name, metric, None, reason)
-    old, new = before.evaluation.predictions, after.evaluation.predictions
-    shared = sorted(image_id for image_id in old.keys() & new.keys())
-    scored = [image_id for image_id in shared if metric in old[image_id].scores and metric in new[image_id].scores]
-    if not scored:
-        return Comparison(before.name, after.name, metric, None, f"no image has a {metric} score in both runs")
-    remarks = []
-    if len(old) != len(shared) or len(new) != len(shared):
-        remarks.append(
-            f"The runs captioned different images ({len(old)} and {len(new)}): compared are the {len(shared)} of both."
-        )
-    if len(scored) != len(shared):
-        remarks.append(
-            f"{len(shared) - len(scored)} images have no {metric} score in one of the runs and are left out."
-        )
-    ways = before.evaluation.decoding, after.evaluation.decoding
-    if ways[0] != ways[1]:
-        remarks.append(f"The captions were decoded differently: {ways[0] or 'unknown'} and {ways[1] or 'unknown'}.")
-    if any(old[image_id].references != new[image_id].references for image_id in scored):
-        remarks.append("The runs' predictions hold different references for the same images.")
-    scores = [np.array([of_run[image_id].scores[metric] for image_id in scored]) for of_run in (old, new)]
-    return Comparison(
-        before.name, after.name, metric, paired_bootstrap(scores[0], scores[1], rng), remarks=tuple(remarks)
-    )
-
-
-def incomparable(before: Run, after: Run, metric: str) -> str:
-    """Why two runs' scores cannot be set against one another; empty if they can."""
-    signatures = []
-    for run in (before, after):
-        if not run.evaluation.predictions:
-            return f"{run.name} holds no predictions of this split"
-        score = run.evaluation.scores.get(metric)
-        if score is None or not score.signature:
-            return f"scores.json of {run.name} does not say how {metric} was scored"
-        signatures.append(score.signature)
-    if signatures[0] != signatures[1]:
-        return f"{metric} was scored differently ({signatures[0]} and {signatures[1]})"
-    return ""
-
-
-def verdict(comparison: Comparison) -> str:
-    """One sentence: whether the later run is better."""
-    result = comparison.result
-    if result is None:
-        return f"{comparison.after} is not compared with {comparison.before}: {comparison.reason}."
-    verb = "did not change" if result.equal == result.images else "did not clearly change"
-    if result.clear:
-        verb = "rose" if result.difference > 0 else "fell"
-    return f"From {comparison.before} to {comparison.after}, {comparison.metric} {verb}."
-
-
-def change(result: PairedDifference) -> str:
-    """The score before and after, and the difference."""
-    relative = "" if result.relative is None else f", {number(100 * result.relative, 1, sign=True)} %"
-    return f"{number(result.before)} → {number(result.after)} ({number(result.difference, sign=True)}{relative})"
-
-
-def evidence(result: PairedDifference, seed: int) -> str:
-    """How sure a difference is, and of what, as a sentence or two."""
-    difference, low, high = (number(value, sign=True) for value in (result.difference, result.low, result.high))
-    return (
-        f"Difference {difference}, {result.confidence:.0%} interval {low} to {high}, by paired bootstrap over "
-        f"{result.images:,} images ({result.resamples:,} resamples, seed {seed}). "
-        f"Better on {result.better:,} images, equal on {result.equal:,}, worse on {result.worse:,}."
-    )
-
-
-def same_images(one: Run, other: Run) -> bool:
-    """Whether both runs captioned the same images."""
-    return one.evaluation.predictions.keys() == other.evaluation.predictions.keys()
 
 
 def score_table(runs: Sequence[Run], metric: str) -> Table | None:
@@ -191,8 +63,7 @@ def run_table(runs: Sequence[Run]) -> Table:
     rows = []
     for run in runs:
         last = {key: int(series.values[-1]) for key, series in run.curves.items() if key in ("images", "captions")}
-        steps = max((int(series.steps[-1]) for series in run.curves.values()), default=None)
-        step_seconds = run.timings.get("time/step")
+        seconds = run.training_seconds
         environment = {
             key: str(value) for key, value in run.environment.items() if isinstance(value, str | int | float)
         }
@@ -202,12 +73,10 @@ def run_table(runs: Sequence[Run]) -> Table:
                 Cell(_class_name(run, "algorithm")),
                 Cell(_class_name(run, "policy")),
                 Cell(run.setting("training", "seed") or run.setting("seed") or environment.get("seed", MISSING)),
-                Cell(number(steps, 0)),
+                Cell(number(run.steps, 0)),
                 Cell(number(last.get("images"), 0)),
                 Cell(number(last.get("captions"), 0)),
-                Cell(
-                    MISSING if step_seconds is None or steps is None else duration(float(step_seconds.mean()) * steps)
-                ),
+                Cell(MISSING if seconds is None else duration(seconds)),
                 Cell(environment.get("device", MISSING)),
                 Cell(environment.get("commit", MISSING)[:12]),
             )

@@ -17,8 +17,9 @@ MOST_POINTS = 1000
 # A training curve of more points than this gets a moving average over this fraction of them; held-out scores do not.
 SMOOTHED_FROM, SMOOTHED_OVER = 60, 1 / 20
 MOST_FIGURES = 60
+HELD_OUT = "Held-out scores"
 _GROUPS = (
-    ("Held-out scores", ("val/", "test/", "validation/")),
+    (HELD_OUT, ("val/", "test/", "validation/")),
     ("Rewards", ("reward/",)),
     ("Captions while training", ("caption/",)),
     ("Policy", ("policy/", "critic/")),
@@ -68,7 +69,7 @@ def smoothing_window(points: int) -> int:
 def draw_curves(runs: Sequence[Run]) -> tuple[Figure, ...]:
     """One small figure for each logged quantity, every run in it that logged it."""
     return tuple(
-        _draw_curve(key, f"curve-{number:02d}-{_slug(key)}", runs)
+        _draw_curve(key, f"curve-{number:02d}-{slug_of(key)}", runs)
         for number, key in enumerate(curve_keys(runs)[:MOST_FIGURES], start=1)
     )
 
@@ -125,7 +126,7 @@ def draw_phases(runs: Sequence[Run]) -> Figure | None:
     )
     width, height = 380, 50 + 34 * len(timed)
     return Figure(
-        "time-per-phase", "Time per step by phase", "Time", _render(draw, width, height), width, height, tuple(marks),
+        "time-per-phase", "Time per step by phase", "Time", render(draw, width, height), width, height, tuple(marks),
         f"Mean seconds per step. {described}",
     )  # fmt: skip
 
@@ -156,7 +157,7 @@ def _draw_curve(key: str, slug: str, runs: Sequence[Run]) -> Figure:
 
     def draw(axes: Any) -> None:
         for mark, series in present:
-            window = 1 if figure_group(key) == _GROUPS[0][0] else smoothing_window(len(series.steps))
+            window = 1 if figure_group(key) == HELD_OUT else smoothing_window(len(series.steps))
             style = {"color": mark.colour, "linestyle": (0, mark.dash) if mark.dash else "-"}
             if window > 1:
                 raw = thin(series)
@@ -173,10 +174,11 @@ def _draw_curve(key: str, slug: str, runs: Sequence[Run]) -> Figure:
         for mark, series in present
     )
     marks = tuple(mark for mark, _ in present)
-    return Figure(slug, key, figure_group(key), _render(draw, 360, 180), 360, 180, marks, f"{key} by step: {ends}")
+    return Figure(slug, key, figure_group(key), render(draw, 360, 180), 360, 180, marks, f"{key} by step: {ends}")
 
 
-def _render(draw: Callable[[Any], None], width: int, height: int) -> str:
+def render(draw: Callable[[Any], None], width: int, height: int) -> str:
+    """What the function draws on axes of the report's style, as SVG without its outer element."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure as Canvas
@@ -211,7 +213,8 @@ def _tick(value: float) -> str:
     return f"{value:g}".replace("-", "−")
 
 
-def _slug(text: str) -> str:
+def slug_of(text: str) -> str:
+    """The text as part of a file's name."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or "quantity"
 
 

@@ -1,21 +1,32 @@
 """A report as Markdown, for places that show text and pictures but no page."""
 
 import re
+from collections.abc import Sequence
 from html import escape
 
-from rlcap.reporting.content import Table, change, evidence, number, verdict
+from rlcap.reporting.comparison import change, evidence, verdict
 from rlcap.reporting.figures import groups
 from rlcap.reporting.gallery import Example
 from rlcap.reporting.report import Report
-from rlcap.reporting.svg import Figure, shorten
+from rlcap.reporting.svg import Figure, Mark, shorten
+from rlcap.reporting.tables import Table, number
 
 _LONGEST = 300
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:@=^])")
+# Inside a cell or an item, numbers, hyphens, underscores between letters, and colons and full stops that make no link
+# are safe as they are; a table stays readable as text.
+_SPECIAL_INSIDE = re.compile(r"((?<!\w)_|_(?!\w)|(?<=\])\(|[\\`*{}\[\]#|~$@=^]|:(?=/|[\w+-]*:)|(?<=[A-Za-z])\.(?=\S))")
+_START_OF_LIST = re.compile(r"^(?=[-+])|^(\d+)(?=[.)])")
 
 
 def plain(text: str, longest: int = 2000) -> str:
     """The text so that Markdown shows it as it is, on one line, in a table or out of it."""
     return _SPECIAL.sub(r"\\\1", escape(shorten(text, longest), quote=False))
+
+
+def inside(text: str, longest: int = _LONGEST) -> str:
+    """The text so that Markdown shows it as it is within a table's cell or a list's item."""
+    return _SPECIAL_INSIDE.sub(r"\\\1", escape(shorten(text, longest), quote=False))
 
 
 def render_markdown(report: Report) -> str:
@@ -31,34 +42,46 @@ def render_markdown(report: Report) -> str:
         parts.append(" ".join([text, *map(plain, comparison.remarks)]))
     if report.remarks:
         parts += ["## Missing, damaged or not comparable", "\n".join(f"- {plain(remark)}" for remark in report.remarks)]
-    for table in (report.scores, report.runs, report.settings, report.statistics):
+    if report.methods is not None:
+        section = report.methods
+        parts += [f"## {plain(section.table.title)}", render_table(section.table)]
+        if section.curves:
+            parts += ["\n".join(_picture(figure) for figure in section.curves), _numbered(section.marks)]
+            parts += [plain(note) for note in section.notes]
+    for table in (report.changes, report.scores, report.runs, report.settings, report.statistics):
         if table is not None:
-            parts += [f"## {plain(table.title)}", _table(table)]
-            if table.notes:
-                parts.append("\n".join(f"- {plain(note)}" for note in table.notes))
+            parts += [f"## {plain(table.title)}", render_table(table)]
     for heading, figures in groups(report.curves).items():
         parts += [f"## {plain(heading)}", "\n".join(_picture(figure) for figure in figures)]
     if report.curves:
         parts += [plain(note) for note in report.curve_notes]
     if report.phases is not None:
-        numbered = ", ".join(f"{place} is {mark.label}" for place, mark in enumerate(report.marks, start=1))
-        parts += ["## Time", _picture(report.phases), plain(f"Mean seconds per step; {numbered}.")]
+        parts += ["## Time", _picture(report.phases), f"Mean seconds per step\\. {_numbered(report.marks)}"]
+        parts += [plain(note) for note in report.shown_notes]
     for shelf in report.shelves:
         parts += [f"## {plain(shelf.title)}", plain(shelf.explanation)]
         parts += [_example(example, report) for example in shelf.examples]
     return "\n\n".join(parts) + "\n"
 
 
-def _table(table: Table) -> str:
-    lines = [_row(table.columns), _row([":--", *["--:"] * (len(table.columns) - 1)], escaped=True)]
+def render_table(table: Table) -> str:
+    """The table and its notes."""
+    lines = [_row(table.columns), "| " + " | ".join([":--", *["--:"] * (len(table.columns) - 1)]) + " |"]
     lines += [
         _row([f"{cell.text} ({cell.detail})" if cell.detail else cell.text for cell in row]) for row in table.rows
     ]
+    if table.notes:
+        lines += ["", *("- " + _START_OF_LIST.sub(r"\1\\", inside(note, 2000)) for note in table.notes)]
     return "\n".join(lines)
 
 
-def _row(cells: list[str] | tuple[str, ...], escaped: bool = False) -> str:
-    return "| " + " | ".join(cell if escaped else plain(cell, _LONGEST) for cell in cells) + " |"
+def _row(cells: list[str] | tuple[str, ...]) -> str:
+    return "| " + " | ".join(inside(cell) for cell in cells) + " |"
+
+
+def _numbered(marks: Sequence[Mark]) -> str:
+    """Which number on a figure stands for what."""
+    return plain(", ".join(f"{place} is {mark.label}" for place, mark in enumerate(marks, start=1)) + ".", 10_000)
 
 
 def _picture(figure: Figure) -> str:

@@ -4,12 +4,14 @@ from collections.abc import Iterable
 from html import escape
 from importlib.resources import files
 
-from rlcap.reporting.content import Cell, Comparison, Table, evidence, number, verdict
+from rlcap.reporting.comparison import Comparison, evidence, verdict
 from rlcap.reporting.figures import groups
 from rlcap.reporting.files import clean
 from rlcap.reporting.gallery import Example, Line, Shelf
-from rlcap.reporting.report import Report
+from rlcap.reporting.methods import MOST_RUNS
+from rlcap.reporting.report import MethodSection, Report
 from rlcap.reporting.svg import Figure, Mark
+from rlcap.reporting.tables import Cell, Table, number
 
 # Nothing is fetched, run or sent: pictures are data: URIs, styles are in the page, and there is no script.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -28,12 +30,14 @@ def name(value: str) -> str:
 def render_page(report: Report) -> str:
     """The report as one HTML document."""
     sections = [
-        ("scores", "Scores", _table(report.scores)),
-        ("captions", "Caption statistics", _table(report.statistics)),
-        ("gallery", "Gallery", "".join(_shelf(shelf, report) for shelf in report.shelves)),
+        ("methods", "Methods over seeds", _methods(report.methods)),
+        ("changes", "Changes", _rows(report.changes)),
+        ("scores", "Scores", _rows(report.scores)),
+        ("captions", "Caption statistics", _rows(report.statistics)),
+        ("gallery", "Gallery", _gallery(report)),
         ("curves", "Training curves", _curves(report)),
         ("time", "Time per step", _phases(report)),
-        ("runs", "Runs", _table(report.runs) + _settings(report.settings)),
+        ("runs", "Runs", _rows(report.runs) + _settings(report.settings)),
     ]
     shown = [section for section in sections if section[2]]
     links = "".join(f'<a href="#{anchor}">{heading}</a>' for anchor, heading, _ in shown)
@@ -69,6 +73,33 @@ def render_page(report: Report) -> str:
 </body>
 </html>
 """
+
+
+def _methods(section: MethodSection | None) -> str:
+    if section is None:
+        return ""
+    if not section.curves:
+        return _table(section.table)
+    notes = "".join(f"<li>{text(note)}</li>" for note in section.notes)
+    drawn = "".join(_figure(figure) for figure in section.curves)
+    return (
+        f'{_table(section.table)}<div class="group">{_legend(section.marks, numbered=True)}</div>'
+        f'<div class="figures large">{drawn}</div><ul class="notes">{notes}</ul>'
+    )
+
+
+def _rows(table: Table | None) -> str:
+    """A table of runs, folded away where they are many."""
+    if table is None or len(table.rows) <= MOST_RUNS:
+        return _table(table)
+    summary = f"<summary>{text(table.title)} ({len(table.rows)} runs)</summary>"
+    return f'<details class="folded">{summary}{_table(table)}</details>'
+
+
+def _gallery(report: Report) -> str:
+    notes = "".join(f'<p class="quiet">{text(note)}</p>' for note in report.shown_notes)
+    shelves = "".join(_shelf(shelf, report) for shelf in report.shelves)
+    return notes + shelves if shelves else ""
 
 
 def _headlines(report: Report) -> str:
@@ -166,7 +197,7 @@ def _phases(report: Report) -> str:
     )
     return (
         f'<div class="figures single"><figure>{report.phases.inline()}</figure></div><ul class="legend">{legend}</ul>'
-        f'<p class="quiet">Mean over the logged steps; {numbered}.</p>'
+        f'<p class="quiet">Mean over the logged steps; {numbered}. {text(" ".join(report.shown_notes))}</p>'
     )
 
 

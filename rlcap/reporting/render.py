@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlcap.reporting.files import ReportError, write_aside
-from rlcap.reporting.markdown import render_markdown
+from rlcap.reporting.markdown import render_markdown, render_table
 from rlcap.reporting.page import render_page
 from rlcap.reporting.report import build_report
 from rlcap.reporting.runs import read_runs
@@ -15,6 +15,8 @@ _SEED = 0
 
 def write_report(runs: Sequence[Path], output: Path, split: str = "test", title: str | None = None) -> Path:
     """The path of ``report.html``, written with ``report.md`` and ``figures/*.svg`` into the output folder.
+
+    Of several seeds or more than two runs, the table of methods lies beside them as ``methods.md`` and ``methods.csv``.
 
     Args:
         runs: run folders; the first is what the others are compared with.
@@ -32,6 +34,9 @@ def write_report(runs: Sequence[Path], output: Path, split: str = "test", title:
     try:
         for figure in report.figures:
             write_aside(page.parent / "figures" / f"{figure.slug}.svg", figure.standalone())
+        if report.methods is not None:
+            write_aside(page.parent / "methods.md", render_table(report.methods.table) + "\n")
+            write_aside(page.parent / "methods.csv", report.methods.csv)
         write_aside(page.parent / "report.md", render_markdown(report))
         write_aside(page, render_page(report))
     except OSError as error:

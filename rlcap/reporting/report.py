@@ -5,43 +5,63 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlcap.reporting.content import (
-    Comparison,
-    Table,
-    compare,
-    incomparable,
-    remarks,
-    run_table,
-    score_table,
-    statistics_table,
-)
+from rlcap.reporting.comparison import Comparison, change_table, compare, incomparable
+from rlcap.reporting.content import remarks, run_table, score_table, statistics_table
 from rlcap.reporting.figures import draw_curves, draw_phases, drawing_notes
 from rlcap.reporting.gallery import Shelf, choose_shelves
+from rlcap.reporting.method_figures import band_notes, draw_main, draw_others
+from rlcap.reporting.method_table import method_columns, method_csv, method_table
+from rlcap.reporting.methods import MOST_RUNS, Method, group_runs, worth_grouping
 from rlcap.reporting.runs import Run
 from rlcap.reporting.settings import settings_table
-from rlcap.reporting.svg import Figure, Mark, run_mark
+from rlcap.reporting.svg import Figure, Mark, method_mark, run_mark
+from rlcap.reporting.tables import Table
+
+
+@dataclass(frozen=True)
+class MethodSection:
+    """Methods over seeds.
+
+    Attributes:
+        table: methods by quantities.
+        csv: the same with every digit.
+        marks: how each method is drawn, in order.
+        curves: the figures that compare methods.
+        notes: what is drawn in them.
+    """
+
+    table: Table
+    csv: str
+    marks: tuple[Mark, ...]
+    curves: tuple[Figure, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Report:
     """Everything a report says, still as plain text.
 
+    Where there are too many runs to show each, a method stands for its runs in figures and gallery.
+
     Attributes:
         title: its heading.
         split: the split the scores are of.
         metric: the main metric.
         seed: of the bootstrap and of the gallery's sample.
-        marks: how each run is drawn, in order.
-        comparisons: each later run against the first.
+        marks: how each run, or each method, is drawn, in order.
+        comparisons: each later run against the first; none where ``changes`` tells them as a table.
+        changes: the comparisons of many runs.
+        methods: methods over seeds; None where grouping says nothing.
         remarks: what is missing, damaged or not comparable.
         scores: runs by metrics; None where no run was scored.
         runs: what each run was.
-        settings: where the runs' configurations differ; None where they do not.
+        settings: where the configurations of runs, or of methods, differ; None where they do not.
         statistics: what the captions are like; None where no run says.
         curves: one figure a logged quantity.
         curve_notes: what was done to the curves before drawing.
         phases: where the time goes; None where no run was timed.
         shelves: the gallery.
+        shown_notes: which runs stand for their methods.
     """
 
     title: str
@@ -50,6 +70,8 @@ class Report:
     seed: int
     marks: tuple[Mark, ...]
     comparisons: tuple[Comparison, ...]
+    changes: Table | None
+    methods: MethodSection | None
     remarks: tuple[str, ...]
     scores: Table | None
     runs: Table
@@ -59,31 +81,74 @@ class Report:
     curve_notes: tuple[str, ...]
     phases: Figure | None
     shelves: tuple[Shelf, ...]
+    shown_notes: tuple[str, ...]
 
     @property
     def figures(self) -> tuple[Figure, ...]:
         """All figures in the order they are shown."""
-        return self.curves if self.phases is None else (*self.curves, self.phases)
+        of_methods = () if self.methods is None else self.methods.curves
+        return (*of_methods, *self.curves, *(() if self.phases is None else (self.phases,)))
 
 
 def build_report(runs: Sequence[Run], split: str, metric: str, title: str | None, seed: int) -> Report:
     """What there is to say of the runs, the first being what the others are compared with."""
-    captioning = [run for run in runs if run.evaluation.predictions]
+    comparisons = compare(runs, metric, seed)
+    methods, notes = group_runs(runs)
+    many = len(runs) > MOST_RUNS
+    shown = [method.runs[0] for method in methods] if many else runs
+    captioning = [run for run in shown if run.evaluation.predictions]
     comparable = len(captioning) > 1 and not incomparable(captioning[0], captioning[-1], metric)
+    if many:
+        marks = tuple(method_mark(index, method.name) for index, method in enumerate(methods))
+        curves, curve_notes = draw_others(methods, metric), band_notes(methods, bands=False)
+    else:
+        marks = tuple(run_mark(index, run.name) for index, run in enumerate(runs))
+        curves, curve_notes = draw_curves(runs), drawing_notes(runs)
     return Report(
-        title=title or (runs[0].name if len(runs) == 1 else f"{runs[0].name} → {', '.join(r.name for r in runs[1:])}"),
+        title=title or _title(runs, methods, many),
         split=split,
         metric=metric,
         seed=seed,
-        marks=tuple(run_mark(index, run.name) for index, run in enumerate(runs)),
-        comparisons=compare(runs, metric, seed),
+        marks=marks,
+        comparisons=() if many else comparisons,
+        changes=change_table(comparisons, seed) if many else None,
+        methods=_section(methods, metric, comparisons, notes) if worth_grouping(methods, runs) else None,
         remarks=remarks(runs, metric),
         scores=score_table(runs, metric),
         runs=run_table(runs),
-        settings=settings_table(runs),
+        settings=settings_table(shown),
         statistics=statistics_table(runs),
-        curves=draw_curves(runs),
-        curve_notes=drawing_notes(runs),
-        phases=draw_phases(runs),
-        shelves=choose_shelves(runs, metric, comparable, np.random.default_rng(seed)),
+        curves=curves,
+        curve_notes=curve_notes,
+        phases=draw_phases(shown),
+        shelves=choose_shelves(shown, metric, comparable, np.random.default_rng(seed)),
+        shown_notes=_stand_ins(methods) if many else (),
     )
+
+
+def _section(
+    methods: Sequence[Method], metric: str, comparisons: Sequence[Comparison], notes: Sequence[str]
+) -> MethodSection:
+    columns = method_columns(methods, metric, comparisons)
+    return MethodSection(
+        method_table(methods, columns, notes),
+        method_csv(methods, columns),
+        tuple(method_mark(index, method.name) for index, method in enumerate(methods)),
+        draw_main(methods, metric),
+        band_notes(methods, bands=True),
+    )
+
+
+def _title(runs: Sequence[Run], methods: Sequence[Method], many: bool) -> str:
+    if len(runs) == 1:
+        return runs[0].name
+    others = f"{len(methods) - 1} methods in {len(runs) - 1} runs" if many else ", ".join(run.name for run in runs[1:])
+    return f"{runs[0].name} → {others}"
+
+
+def _stand_ins(methods: Sequence[Method]) -> tuple[str, ...]:
+    if all(len(method.runs) == 1 for method in methods):
+        return ()
+    seeds = dict.fromkeys(method.seeds[0] for method in methods if len(method.runs) > 1)
+    which = f"that of seed {next(iter(seeds))}" if len(seeds) == 1 else "the first"
+    return (f"Of the runs of a method, {which} is shown.",)

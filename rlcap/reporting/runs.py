@@ -81,6 +81,17 @@ class Run:
     evaluation: Evaluation
     notes: tuple[str, ...]
 
+    @property
+    def steps(self) -> int | None:
+        """The last step that was logged; None where none was."""
+        return max((int(series.steps[-1]) for series in self.curves.values()), default=None)
+
+    @property
+    def training_seconds(self) -> float | None:
+        """What all steps took: the mean of those that were timed, times the steps; None where it cannot be told."""
+        seconds = self.timings.get("time/step")
+        return None if seconds is None or self.steps is None else float(seconds.mean()) * self.steps
+
     def setting(self, *path: str) -> str:
         """A setting of the configuration as text, empty where there is none."""
         value: object = self.config

@@ -3,9 +3,9 @@
 import reprlib
 from collections.abc import Sequence
 
-from rlcap.reporting.content import MISSING, Cell, Table
 from rlcap.reporting.files import as_mapping
 from rlcap.reporting.runs import Run
+from rlcap.reporting.tables import MISSING, Cell, Table
 
 _MOST_SETTINGS = 80
 

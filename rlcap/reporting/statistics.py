@@ -68,25 +68,45 @@ def paired_bootstrap(
     Images are drawn with replacement, each with both its scores, so what makes an image hard for both runs cancels.
     Efron and Tibshirani 1993, chapter 13; Koehn 2004 for pairs.
     """
+    return paired_bootstraps(before, after[None], rng, resamples, confidence)[0]
+
+
+def paired_bootstraps(
+    before: Float[np.ndarray, " images"],
+    after: Float[np.ndarray, "runs images"],
+    rng: np.random.Generator,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+) -> tuple[PairedDifference, ...]:
+    """Each later run's difference from the first, all on the same resamples of the images, which are drawn only once.
+
+    A resample is kept as how often it holds each image; its mean difference is then a product of matrices.
+    """
     if len(before) == 0:
         raise ValueError("a paired bootstrap needs at least 1 image, got none")
     differences = after - before
-    images = len(differences)
-    means = np.empty(resamples)
+    runs, images = differences.shape
+    means = np.empty((resamples, runs))
     rows = max(1, _CELLS // images)
     for start in range(0, resamples, rows):
         stop = min(start + rows, resamples)
-        means[start:stop] = differences[rng.integers(images, size=(stop - start, images))].mean(axis=1)  # over images
+        drawn = rng.integers(images, size=(stop - start, images))
+        drawn += np.arange(stop - start)[:, None] * images
+        times = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
+        means[start:stop] = times.astype(np.float64) @ differences.T / images
     tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return PairedDifference(
-        images=images,
-        before=float(before.mean()),
-        after=float(after.mean()),
-        low=float(low),
-        high=float(high),
-        better=int((differences > 0).sum()),
-        worse=int((differences < 0).sum()),
-        resamples=resamples,
-        confidence=confidence,
+    low, high = np.quantile(means, [tail, 1 - tail], axis=0)  # over resamples
+    return tuple(
+        PairedDifference(
+            images=images,
+            before=float(before.mean()),
+            after=float(after[run].mean()),
+            low=float(low[run]),
+            high=float(high[run]),
+            better=int((differences[run] > 0).sum()),
+            worse=int((differences[run] < 0).sum()),
+            resamples=resamples,
+            confidence=confidence,
+        )
+        for run in range(runs)
     )

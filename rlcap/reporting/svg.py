@@ -18,6 +18,18 @@ VARIABLES: Mapping[str, str] = {
     "#6d4bc3": "--run-3",
     "#b3386f": "--run-4",
     "#4d7c0f": "--run-5",
+    "#7b8591": "--method-0",
+    "#726300": "--method-1",
+    "#1772dc": "--method-2",
+    "#1d5660": "--method-3",
+    "#2c3ba8": "--method-4",
+    "#559e0c": "--method-5",
+    "#bd3515": "--method-6",
+    "#9d78e5": "--method-7",
+    "#863cb2": "--method-8",
+    "#920054": "--method-9",
+    "#cb7e02": "--method-10",
+    "#d76294": "--method-11",
     "#0a6e6f": "--phase-0",
     "#4fa3a0": "--phase-1",
     "#a5d3cf": "--phase-2",
@@ -27,9 +39,12 @@ VARIABLES: Mapping[str, str] = {
 }
 INK, MUTED, RULE = "#24292f", "#67707b", "#dfe3e8"
 RUN_COLOURS = tuple(colour for colour, variable in VARIABLES.items() if variable.startswith("--run"))
+METHOD_COLOURS = tuple(colour for colour, variable in VARIABLES.items() if variable.startswith("--method"))
 PHASE_COLOURS = tuple(colour for colour, variable in VARIABLES.items() if variable.startswith("--phase"))
 # With the colours these tell 24 runs apart; the first two runs differ in lightness and stay solid.
 _DASHES = ((), (), (6, 2), (2, 2), (8, 2, 2, 2))
+# Of methods each half of the colours has its own dash: those of one half differ for the colour-blind too.
+_METHOD_DASHES = ((), (6, 2), (2, 2), (8, 2, 2, 2))
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
 _LINE = 18
 
@@ -107,6 +122,12 @@ class Figure:
 def run_mark(index: int, name: str) -> Mark:
     """How the run of that place is drawn throughout a report."""
     return Mark(name, RUN_COLOURS[index % len(RUN_COLOURS)], _DASHES[index % len(_DASHES)])
+
+
+def method_mark(index: int, name: str) -> Mark:
+    """How the method of that place is drawn throughout a report."""
+    half = len(METHOD_COLOURS) // 2
+    return Mark(name, METHOD_COLOURS[index % len(METHOD_COLOURS)], _METHOD_DASHES[index // half % len(_METHOD_DASHES)])
 
 
 def shorten(text: str, length: int) -> str:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rlcap.algorithms.base import Algorithm
-from rlcap.policies.base import BEST_FILE
+from rlcap.policies.base import BEST_FILE, load_policy
 from rlcap.types import UserError
 
 
@@ -108,12 +108,18 @@ def read_progress(checkpoint: Path) -> Progress:
     return Progress(**json.loads((checkpoint / "state.json").read_text()))
 
 
-def read_own_weights(checkpoint: Path, algorithm: Algorithm) -> None:
-    """Give the algorithm back the weights it has besides the policy's."""
-    weights = load_file(checkpoint / "algorithm.safetensors")
-    if weights.keys() != _own_weights(algorithm).keys():
-        raise UserError(f"{checkpoint} was written by another algorithm: it holds the weights {sorted(weights)}")
-    algorithm.load_state_dict(weights, strict=False)
+def read_weights(checkpoint: Path, algorithm: Algorithm) -> dict[str, Tensor]:
+    """The weights of an algorithm at a checkpoint: its policy's and its own; of those that are one, one or all.
+
+    Raises:
+        UserError: if they are another algorithm's.
+    """
+    policy = {f"policy.{name}": value for name, value in load_policy(str(checkpoint)).state_dict().items()}
+    own: dict[str, Tensor] = load_file(checkpoint / "algorithm.safetensors")
+    expected = [name for name in algorithm.state_dict() if name.startswith("policy.")]
+    if sorted(own) != sorted(_own_names(algorithm)) or sorted(policy) != sorted(expected):
+        raise UserError(f"{checkpoint} was written by another algorithm: it holds the weights {sorted(own)}")
+    return policy | own
 
 
 def read_optimizer(checkpoint: Path) -> dict[str, Any]:
@@ -123,14 +129,15 @@ def read_optimizer(checkpoint: Path) -> dict[str, Any]:
 
 
 def _own_weights(algorithm: Algorithm) -> dict[str, Tensor]:
-    """Those that are not the policy's; of weights that share their memory the first."""
-    own: dict[str, Tensor] = {}
-    seen = set()
-    for name, value in algorithm.state_dict().items():
-        if not name.startswith("policy.") and (value.data_ptr(), value.shape) not in seen:
-            seen.add((value.data_ptr(), value.shape))
-            own[name] = value.detach().contiguous()
-    return own
+    """Those that are not the policy's."""
+    state = algorithm.state_dict()
+    return {name: state[name].detach().contiguous() for name in _own_names(algorithm)}
+
+
+def _own_names(algorithm: Algorithm) -> list[str]:
+    """Of the weights that are not the policy's; of those that are one, as a decoder's embeddings may be, the first."""
+    once = {name for name, _ in (*algorithm.named_parameters(), *algorithm.named_buffers())}
+    return [name for name in algorithm.state_dict() if name in once and not name.startswith("policy.")]
 
 
 def _flush(path: Path) -> None:

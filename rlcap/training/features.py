@@ -2,7 +2,10 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +20,36 @@ from rlcap.types import UserError
 logger = logging.getLogger(__name__)
 
 IMAGES_AT_ONCE = 8  # small convolution batches stay in the processor's cache
+TEMPORARY = "temporary"
+
+
+@dataclass(frozen=True)
+class FeaturesPlace:
+    """Where a run keeps features.
+
+    Attributes:
+        folder: None keeps none.
+        temporary: whether it goes when the run ends.
+    """
+
+    folder: Path | None
+    temporary: bool = False
+
+    @classmethod
+    def of(cls, features: str | None, run: Path) -> "FeaturesPlace":
+        """What ``training.features`` stands for in a run folder."""
+        if features == TEMPORARY:  # in the run folder, which all processes know and a killed run is resumed in
+            return cls(run / ".features", temporary=True)
+        return cls(None if features is None else Path(features))
+
+    @contextmanager
+    def opened(self, main: bool) -> Iterator[None]:
+        """A run's time with the features; however it ends, the main process takes temporary ones away."""
+        try:
+            yield
+        finally:
+            if self.temporary and self.folder is not None and main:
+                shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def features_of(

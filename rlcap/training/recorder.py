@@ -15,11 +15,10 @@ stand apart in ``timings.jsonl``.
 | critic/explained_variance | 1 - variance of (return - value) / variance of return, over tokens |
 | updates | optimizer steps made of the step's rollouts |
 | policy/entropy | mean entropy in nats of the next-word distribution along the sampled captions |
-| policy/kl | nats per caption that the policy has moved since the run started: exact divergence of the next-word
-distributions at temperature 1, summed along the caption; every ``kl_every`` steps |
-| policy/kl_penalized | the estimate of it that a penalty uses, at the temperature of sampling |
-| policy/approx_kl, policy/clip_fraction, policy/ratio | of the policy since it drew the captions: k3 per token, share
-of tokens whose ratio is clipped, largest ratio |
+| policy/kl | nats per caption that the policy has moved since the run started, every ``kl_every`` steps (1) |
+| policy/kl_penalized | an estimate of it (k3) at the temperature of sampling, where there is a KL penalty |
+| policy/approx_kl | nats per token (k3) that the policy has moved since it drew the captions |
+| policy/ratio, policy/clip_fraction | mean probability ratio to the policy that drew them; share of ratios clipped |
 | policy/top1_mass | mean probability of the most probable next word there |
 | caption/length | mean tokens per caption, EOS included |
 | caption/bad_ending_rate | share of sampled captions that end in a word such as "a" or "with" |
@@ -29,6 +28,8 @@ of tokens whose ratio is clipped, largest ratio |
 | <split>/<metric>, <split>/<statistic> | a measurement on a held-out split, in a line of its own |
 | time/data, time/rollout, time/update | seconds spent waiting for images, acting (rewards included), learning |
 | time/reward, time/step | seconds spent scoring, and in the whole step |
+
+(1) The exact divergence of the next-word distributions at temperature 1, summed along each sampled caption.
 """
 
 import json

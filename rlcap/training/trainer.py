@@ -1,27 +1,28 @@
 """The one loop: act, learn, record, measure, keep. Every algorithm runs in it; nothing else uses accelerate."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from accelerate.utils import gather_object
-from torch.nn import Parameter
 from torch.optim import Optimizer
 from tqdm import tqdm
 
 from rewards.composite import WeightedSum
-from rlcap.algorithms.base import Algorithm, Scorer
+from rlcap.algorithms.base import Algorithm, Scorer, learning
 from rlcap.data.base import CaptionDataset
 from rlcap.data.features import Features
 from rlcap.data.loader import BatchLoader, loader, training_batches
 from rlcap.evaluation.evaluate import Evaluation, EvaluationOptions, evaluate, write_thumbnails
 from rlcap.policies.base import Policy, load_policy
+from rlcap.policies.freezing import freeze
+from rlcap.policies.recompute import recompute_activations
 from rlcap.policies.reference import Reference
-from rlcap.training.checkpoint import Checkpoints, Progress, read_optimizer, read_own_weights, read_progress
-from rlcap.training.features import features_of, open_features
+from rlcap.training.checkpoint import Checkpoints, Progress, read_optimizer, read_progress, read_weights
+from rlcap.training.features import FeaturesPlace, features_of, open_features
 from rlcap.training.interrupts import Interrupts
 from rlcap.training.learner import Learner
 from rlcap.training.options import TrainingOptions
@@ -46,7 +47,7 @@ class Trainer:
         algorithm: what learns, its policy prepared.
         dataset: images and references; split ``train`` is learned from.
         reward: what sampled captions are scored by, prepared; None for algorithms that score nothing.
-        optimizer: makes the optimizer of the parameters that learn.
+        optimizer: makes the optimizer of the groups of parameters that learn.
         schedule: of the learning rate.
         options: how long, how much, how often.
         evaluation: how the policy is measured.
@@ -59,7 +60,7 @@ class Trainer:
         algorithm: Algorithm,
         dataset: CaptionDataset,
         reward: WeightedSum | None,
-        optimizer: Callable[[Iterable[Parameter]], Optimizer],
+        optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         schedule: Schedule,
         options: TrainingOptions,
         evaluation: EvaluationOptions,
@@ -71,23 +72,33 @@ class Trainer:
         self.dataset = dataset
         self.reward = reward
         self._features: dict[str, Features] = {}
+        self.features_place = FeaturesPlace.of(options.features, folder)
         self.accelerator = accelerator_of(options, folder)
         self.processes = Processes(self.accelerator)
         self.algorithm = algorithm.to(self.accelerator.device)
         self.scorer = Scorer(self.policy, reward)
         self.checkpoints = Checkpoints(folder / "checkpoints", options.keep_checkpoints)
 
-        learning = [parameter for parameter in algorithm.parameters() if parameter.requires_grad]
-        if not learning:
+        freeze(self.policy, options.freeze)
+        if options.gradient_checkpointing:
+            recompute_activations(algorithm)
+        if not learning(self.policy):
             raise UserError("nothing to train: every parameter of the policy is frozen")
-        made = optimizer(learning)
+        groups = algorithm.groups()
+        made = optimizer([{"params": parameters} for parameters, _ in groups])
+        for group, (_, factor) in zip(made.param_groups, groups, strict=True):
+            group["lr"] *= factor
         self.progress = Progress()
         checkpoint = self.checkpoints.latest()
         if checkpoint is not None:
             self.progress = read_progress(checkpoint)
-            self._restore(checkpoint, made)
+            algorithm.load_state_dict(read_weights(checkpoint, algorithm), strict=False)
+        else:
+            self.policy.fold_adapters()  # without them it is now what the run starts from
         self._set_reference(checkpoint)
         self.learner = Learner(algorithm, made, self.processes, self.scorer, options)
+        if checkpoint is not None:
+            self.learner.load_state(read_optimizer(checkpoint))
 
     @property
     def policy(self) -> Policy:
@@ -103,6 +114,10 @@ class Trainer:
         Raises:
             Interrupted: if the user pressed Ctrl-C; a checkpoint was saved.
         """
+        with self.features_place.opened(self.accelerator.is_main_process):
+            return self._run()
+
+    def _run(self) -> Evaluation | None:
         for split in self._splits():
             self.dataset.records(split)  # a split that is not there is said now, not after training
         if self.progress.step and self.accelerator.is_main_process:
@@ -152,7 +167,8 @@ class Trainer:
                     try:
                         value = self._measure(recorder)
                     except Exception:
-                        self._keep()  # a metric or an image may fail; what was learned is kept
+                        if not self.processes.sharded:
+                            self._keep()  # a metric or an image may fail; what was learned is kept
                         raise
                     if not last:
                         self._guard(value)
@@ -197,7 +213,8 @@ class Trainer:
     def _measure(self, recorder: Recorder | None) -> float:
         """Measure the validation split, and the gradient's noise if asked for; the value that decides what is best."""
         options = self.evaluation
-        evaluation = self._evaluate(self.policy, options.validation)
+        with self.processes.whole(self.learner.module):
+            evaluation = self._evaluate(self.policy, options.validation)
         value = 0.0
         if evaluation is not None:
             numbers = {name: evaluation.value(name) for name in evaluation.scores} | dict(evaluation.statistics)
@@ -232,17 +249,10 @@ class Trainer:
             self.progress = replace(progress, collapsed=True)
             return
         logger.warning("%s: back to the checkpoint of step %s", fell, progress.best_step)
-        self._restore(self.checkpoints.folder / str(progress.best_step), self.learner.optimizer)
+        checkpoint = self.checkpoints.folder / str(progress.best_step)
+        self.learner.load_weights(read_weights(checkpoint, self.algorithm))
+        self.learner.load_state(read_optimizer(checkpoint))
         self.progress = replace(progress, rate=progress.rate * guard.rate, rollbacks=progress.rollbacks + 1)
-
-    def _restore(self, checkpoint: Path, optimizer: Optimizer) -> None:
-        """Weights and the optimizer's state as they were."""
-        self.policy.load_state_dict(load_policy(str(checkpoint)).state_dict())
-        read_own_weights(checkpoint, self.algorithm)
-        state = read_optimizer(checkpoint)
-        optimizer.load_state_dict(state["optimizer"])
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
 
     def _evaluate(self, policy: Policy, split: str) -> Evaluation | None:
         """Measure a split, every process its share; the main process gets the result."""
@@ -274,11 +284,10 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _keep(self) -> None:
-        """Save without waiting for the other processes, which may have failed."""
-        if self.accelerator.is_main_process:
-            scaler = self.accelerator.scaler
-            state = {"optimizer": self.learner.optimizer.state_dict(), "scaler": scaler and scaler.state_dict()}
-            self.checkpoints.save(self.progress, self.algorithm, state)
+        """Save; with whole weights in every process, without waiting for the others, which may have failed."""
+        algorithm, state = self.learner.state()
+        if algorithm is not None and self.accelerator.is_main_process:
+            self.checkpoints.save(self.progress, algorithm, state)
 
     def _record(self, recorder: Recorder | None, values: Mapping[str, int | float]) -> None:
         if recorder is not None:
@@ -289,7 +298,8 @@ class Trainer:
     # --- images
 
     def _prepare_features(self) -> None:
-        if self.options.features is None:
+        place = self.features_place.folder
+        if place is None:
             return
         splits = self._splits()
         images = sum(len(self.dataset.records(split)) for split in splits)
@@ -299,7 +309,7 @@ class Trainer:
                     self.dataset,
                     splits,
                     self.policy,
-                    Path(self.options.features),
+                    place,
                     workers=self.options.workers,
                     on_bad_image=self.options.on_bad_image,
                     progress=bar.update,
@@ -313,14 +323,15 @@ class Trainer:
     def _loader(self, split: str, images_per_batch: int, with_images: bool) -> BatchLoader:
         options = self.options
         dataset = self.dataset
-        if options.features is not None:
+        place = self.features_place.folder
+        if place is not None:
             if (
                 split not in self._features
             ):  # opened once: the key of the place is a digest of the encoder and the images
-                self._features[split] = open_features(dataset, split, self.policy, Path(options.features))
+                self._features[split] = open_features(dataset, split, self.policy, place)
             dataset = self._features[split]
         # Features are read faster than they would be sent here from another process.
-        read_here = options.features is not None and not with_images
+        read_here = place is not None and not with_images
         return loader(
             dataset,
             split,

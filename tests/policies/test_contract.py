@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from rlcap.errors import UserError
 from rlcap.policies import Policy, load_policy
 from rlcap.policies.base import Decoding, policy_folder
+from rlcap.policies.reference import Reference
 from rlcap.types import Batch, Captions, Encoded, Sampling
 
 LENGTH = 8
@@ -298,7 +299,29 @@ def test_beams_search_each_image_alone(policy: Policy, batch_of: BatchOf) -> Non
     assert together == alone
 
 
+def test_a_search_gives_its_best_captions_in_order(policy: Policy, batch_of: BatchOf) -> None:
+    encoded = policy.encode(batch_of(policy, 4)).detach()
+    decoding = Decoding(beams=4, max_length=LENGTH, length_penalty=0.0)  # a caption's score is its log-probability
+    best = policy.caption(encoded, decoding)
+    captions = policy.caption(encoded, decoding, each=3)
+    assert len(captions) == 12
+    assert trimmed(captions)[::3] == trimmed(best)
+    with torch.no_grad():
+        scores = policy.logprobs(encoded.repeat(3), captions, Sampling()).sum(dim=1).reshape(4, 3)
+    assert (scores[:, :-1] >= scores[:, 1:] - TOLERANCE).all()
+    for image in range(4):
+        assert len({tuple(tokens) for tokens in trimmed(captions)[image * 3 : image * 3 + 3]}) == 3
+    with pytest.raises(UserError, match="4 beams give at most as many captions of an image, not 5"):
+        policy.caption(encoded, decoding, each=5)
+
+
 # --- learning
+
+
+def test_hidden_states_are_as_wide_as_said(policy: Policy, batch_of: BatchOf) -> None:
+    encoded, captions = act(policy, batch_of(policy, 2))
+    with torch.no_grad():
+        assert policy.predict(encoded.repeat(4), captions).hidden.shape == (*captions.mask.shape, policy.hidden_width)
 
 
 def test_every_learning_weight_gets_a_gradient(load: Callable[..., Policy], family: Any, batch_of: BatchOf) -> None:
@@ -328,6 +351,21 @@ def test_a_frozen_encoder_gets_none_and_its_features_may_be_kept(
     assert seen[family.vision(policy)] == []
     assert all(weight.grad is None and not weight.requires_grad for weight in family.vision(policy).parameters())
     assert [name for name, weight in policy.named_parameters() if weight.requires_grad and weight.grad is None] == []
+
+
+def test_a_batch_with_features_is_encoded_no_more(load: Callable[..., Policy], family: Any, batch_of: BatchOf) -> None:
+    policy = load(freeze=True)
+    batch = batch_of(policy, 3)
+    with rows_through(family.vision(policy)) as seen:
+        kept = policy.with_features(batch)
+        states = policy.encode(kept).states
+        assert policy.with_features(kept) is kept
+    assert seen[family.vision(policy)] == [3]
+    assert torch.equal(states, policy.encode(batch).states)
+    assert kept.features is not None
+    assert not kept.features.requires_grad
+    learning = load(freeze=False)
+    assert learning.with_features(batch) is batch
 
 
 @pytest.mark.parametrize("freeze", [True, False])
@@ -391,6 +429,26 @@ def test_a_copied_policy_is_one_of_its_own(policy: Policy, batch_of: BatchOf) ->
         again = policy.logprobs(policy.encode(batch_of(policy, 2)).repeat(4), captions, Sampling())
         torch.testing.assert_close(again, captions.logprobs, atol=TOLERANCE, rtol=0)
         assert not torch.allclose(other.logprobs(encoded.repeat(4), captions, Sampling()), again, atol=1e-3)
+
+
+def test_a_reference_stays_where_the_policy_was(load: Callable[..., Policy], batch_of: BatchOf) -> None:
+    policy = load()
+    policy.fold_adapters()
+    batch = batch_of(policy, 2)
+    encoded, captions = act(policy, batch)
+    reference = Reference(policy)
+    before = reference.logprobs(batch, captions, Sampling())
+    with torch.no_grad():
+        own = policy.logprobs(encoded.repeat(4), captions, Sampling())
+    torch.testing.assert_close(before, own, atol=TOLERANCE, rtol=0)
+    assert reference.copied == (not policy.adapted)
+    with torch.no_grad():
+        for weight in policy.parameters():
+            if weight.requires_grad:
+                weight.add_(0.1)
+        learned = policy.logprobs(policy.encode(batch).repeat(4), captions, Sampling())
+    assert not torch.allclose(learned, own, atol=1e-2)
+    assert torch.equal(reference.logprobs(batch, captions, Sampling()), before)
 
 
 def test_nothing_is_said_in_normal_use(

@@ -168,3 +168,29 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return make
+
+
+@pytest.fixture
+def make_seed(make_run: Callable[..., Path]) -> Callable[..., Path]:
+    """Writes a run of a seed: image scores, settings beside the seed, rows of metrics.jsonl, seconds of each step."""
+
+    def make(
+        name: str,
+        seed: int,
+        scores: Sequence[float],
+        settings: dict[str, Any] | None = None,
+        rows: Sequence[dict[str, Any]] = (),
+        seconds: Sequence[float] = (),
+        signature: str = SIGNATURE,
+    ) -> Path:
+        by_image = {f"i{place}": score for place, score in enumerate(scores)}
+        run = make_run(name, dict.fromkeys(by_image, "a thing"), by_image, signature)
+        config = {"training": {"seed": seed, "steps": len(seconds)}, **(settings or {})}
+        (run / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+        write_lines(run / "metrics.jsonl", rows)
+        write_lines(
+            run / "timings.jsonl", [{"step": step, "time/step": time} for step, time in enumerate(seconds, start=1)]
+        )
+        return run
+
+    return make

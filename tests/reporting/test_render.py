@@ -104,7 +104,7 @@ def test_markdown_links_to_every_figure(output):
     linked = re.findall(r"\]\((figures/[^)]+\.svg)\)", markdown)
     assert sorted(linked) == sorted(f"figures/{path.name}" for path in (output / "figures").iterdir())
     assert len(linked) == 15
-    assert "| Run | CIDEr\\-D \\[1\\] |" in markdown
+    assert "| Run | CIDEr-D \\[1\\] |" in markdown
     rows = [line for line in markdown.splitlines() if line.startswith("| ")]
     assert len(rows) == 4 + 4 + 5 + 4  # head, rule and rows of scores, runs, settings and statistics
     assert not list(output.rglob("*.partial"))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rlcap.reporting.statistics import paired_bootstrap
+from rlcap.reporting.statistics import paired_bootstrap, paired_bootstraps
 
 
 def test_counts_and_means_by_hand():
@@ -47,13 +47,32 @@ def test_interval_covers_the_true_difference_about_as_often_as_it_says():
     assert 0.90 <= covered / 300 <= 0.98  # 0.95 give or take three standard errors, percentile intervals run short
 
 
+def test_interval_is_that_of_resamples_drawn_one_by_one():
+    before, after = np.random.default_rng(0).normal(size=(2, 30))
+    rng = np.random.default_rng(3)
+    means = [(after - before)[rng.integers(30, size=30)].mean() for _ in range(500)]
+    result = paired_bootstrap(before, after, np.random.default_rng(3), resamples=500)
+    # the same images are added up in another order
+    assert [result.low, result.high] == pytest.approx(np.quantile(means, [0.025, 0.975]), rel=1e-12)
+
+
+def test_several_runs_share_the_resamples_and_get_what_each_would_get_alone():
+    before, *after = np.random.default_rng(0).normal(size=(4, 50))
+    together = paired_bootstraps(before, np.stack(after), np.random.default_rng(5), resamples=300)
+    for result, scores in zip(together, after, strict=True):
+        alone = paired_bootstrap(before, scores, np.random.default_rng(5), resamples=300)
+        assert [result.low, result.high] == pytest.approx([alone.low, alone.high], rel=1e-12)
+        assert (result.after, result.better, result.worse) == (alone.after, alone.better, alone.worse)
+
+
 def test_the_generator_decides_the_interval_and_blocks_do_not(monkeypatch):
     before, after = np.random.default_rng(0).normal(size=(2, 40))
     whole = paired_bootstrap(before, after, np.random.default_rng(7), resamples=1000)
     assert whole == paired_bootstrap(before, after, np.random.default_rng(7), resamples=1000)
     assert whole != paired_bootstrap(before, after, np.random.default_rng(8), resamples=1000)
     monkeypatch.setattr("rlcap.reporting.statistics._CELLS", 40 * 7)
-    assert whole == paired_bootstrap(before, after, np.random.default_rng(7), resamples=1000)
+    blocks = paired_bootstrap(before, after, np.random.default_rng(7), resamples=1000)
+    assert [blocks.low, blocks.high] == pytest.approx([whole.low, whole.high], rel=1e-12)
 
 
 def test_no_relative_change_of_nothing_and_no_bootstrap_of_none():

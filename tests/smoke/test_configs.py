@@ -22,7 +22,7 @@ from rlcap.policies.pretrained import no_progress_bars
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = {ROOT / "configs": "runs", ROOT / "rlcap" / "quickstart": "quickstart"}
-CONFIGS = [path for folder in FOLDERS for path in sorted(folder.rglob("*.yaml"))]
+CONFIGS = [path for folder in FOLDERS for path in sorted(folder.rglob("*.yaml")) if path.parent.name != "accelerate"]
 STEPS = 2
 SHORT = {
     "training.steps": STEPS,
@@ -33,6 +33,16 @@ SHORT = {
     "evaluation.images_per_batch": 8,
     "evaluation.thumbnails": 2,
 }
+# Of those that are compared there are many: each decodes and measures as little as it can.
+SHORTER = {
+    **SHORT,
+    "training.images_per_batch": 2,
+    "training.evaluate_every": STEPS,
+    "training.gradient_samples": 2,
+    "training.kl_every": 1,
+    "evaluation.decoding.max_length": 4,
+    "algorithm.init_args.max_length": 4,
+}
 SPLITS = {"train": 10, "val": 3, "test": 3}
 Arguments = dict[str, Any]
 
@@ -41,7 +51,14 @@ def output_of(config: Path) -> str:
     """Where the comments and the second stages have the run of a configuration."""
     folder = next(folder for folder in FOLDERS if config.is_relative_to(folder))
     name = config.relative_to(folder).with_suffix("")
-    return "runs/smoke" if str(name) == "smoke/teacher_forcing" else str(FOLDERS[folder] / name)
+    if compared(config):  # as scripts/compare_baselines.sh is run
+        return f"runs/compare_{name.parts[1]}/{name.name}"
+    return "runs/smoke" if str(name) == "smoke/teacher_forcing" else f"{FOLDERS[folder]}/{name}"
+
+
+def compared(config: Path) -> bool:
+    """Whether a configuration is one of those that are compared with one another."""
+    return config.is_relative_to(ROOT / "configs" / "compare")
 
 
 # --- what the configurations name, made in the working directory
@@ -157,7 +174,8 @@ def run_of(here: Path) -> Callable[[Path], Path]:
             run_of(earlier[policy["init_args"]["directory"]])
         options = PREPARE_DATA[data["class_path"]](**data.get("init_args", {}))
         options += PREPARE_POLICY[policy["class_path"]](**policy.get("init_args", {}))
-        options += [word for name, value in SHORT.items() for word in (f"--{name}", str(value))]
+        short = SHORTER if compared(config) and settings.get("rewards") else SHORT
+        options += [word for name, value in short.items() for word in (f"--{name}", str(value))]
         write_own_reward(config)
         run = here / output_of(config)
         main(["train", "--config", str(config), "--output", str(run), *options])
@@ -184,7 +202,12 @@ def test_configuration_runs(config: Path, run_of: Callable[[Path], Path]) -> Non
     learned = [row for row in metrics if "loss/policy" in row]
     measured = [row["step"] for row in metrics if "val/CIDEr-D" in row]
     assert [row["step"] for row in learned] == [1, 2]
-    assert measured == ([0, 1, 2] if asked.get("rewards") else [1, 2])
+    if compared(config) and asked.get("rewards"):
+        assert measured == [0, 2]
+        assert [row["step"] for row in metrics if "gradient/variance" in row] == [0, 2]
+        assert [row["step"] for row in metrics if "policy/kl" in row] == [1, 2]
+    else:
+        assert measured == ([0, 1, 2] if asked.get("rewards") else [1, 2])
     for row in learned:
         assert np.isfinite([row["loss/policy"], row["gradient/norm"]]).all()
         assert {f"reward/{name}" for name in asked.get("rewards", {})} <= set(row)

@@ -79,6 +79,8 @@ def test_training_commands_parse(document: Path) -> None:
     for call in fenced(document.read_text()):
         words = shlex.split(call, comments=True)
         if words[:2] == ["rlcap", "train"] and "$" not in call and "--resume" not in words:
+            if to_be_written(words[words.index("--config") + 1]):
+                continue  # its own test runs it
             cli.experiment_parser(call).parse_args(words[2:])
 
 

@@ -1,36 +1,21 @@
 """``scripts/scst.sh`` from data to report, run by a shell: finished stages are left alone, a stopped one goes on."""
 
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from shell import ROOT, run_script
 
-ROOT = Path(__file__).parents[2]
 STAGES = ("teacher_forcing", "self_critical")
 CONFIGS = [str(ROOT / "configs" / "smoke" / f"{stage}.yaml") for stage in STAGES]
 OPTIONS = ["--training.steps", "4", "--training.seed", "5"]
 
 
 def run_recipe(place: Path, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-    """The recipe, with an ``rlcap`` on the path that is the code under test, whatever is installed."""
-    commands = place / "bin"
-    commands.mkdir(exist_ok=True)
-    (commands / "rlcap").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m rlcap.cli "$@"\n')
-    (commands / "rlcap").chmod(0o755)
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-    command = ["bash", str(ROOT / "scripts" / "scst.sh"), *arguments]
-    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == status, done.stderr
-    return done
+    """What the recipe said."""
+    return run_script("scst.sh", place, *arguments, status=status)
 
 
 def state(output: Path) -> dict[str, int]:

@@ -4,13 +4,18 @@ import json
 
 import pytest
 import torch
+from accelerate import Accelerator
 
+from rlcap.algorithms.critics import SeparateCritic
+from rlcap.algorithms.ppo import PPO
 from rlcap.algorithms.self_critical import SelfCritical
 from rlcap.errors import UserError
 from rlcap.policies.backbone_decoder import DecoderSettings
 from rlcap.policies.base import load_policy, policy_folder
+from rlcap.policies.reference import Reference
 from rlcap.policies.tiny import TinyViT
-from rlcap.training.checkpoint import Checkpoints, Progress, read_optimizer, read_progress
+from rlcap.training.checkpoint import Checkpoints, Progress, read_optimizer, read_progress, read_weights
+from rlcap.training.sharding import Replicated, blank_of, filled
 
 
 @pytest.fixture
@@ -29,6 +34,59 @@ def test_latest_and_best_are_kept(tmp_path, algorithm):
     assert policy_folder(tmp_path.parent / tmp_path.name / "4") == tmp_path / "4" / "policy"
     assert read_progress(tmp_path / "4") == Progress(4, best=1.0, best_step=1)
     assert read_optimizer(tmp_path / "4").keys() == state.keys()
+
+
+@pytest.fixture
+def with_critic():
+    """An algorithm with weights of its own, some of which are one: a decoder's embeddings and its output layer."""
+
+    def make(seed):
+        torch.manual_seed(seed)
+        policy = TinyViT(encoder_width=16, encoder_layers=1, heads=2, decoder=DecoderSettings(16, 1, 2, 0.0, 1))
+        policy.prepare([["a red square", "a blue circle"]])
+        return PPO(policy, SeparateCritic)
+
+    return make
+
+
+def assert_same(one, other):
+    torch.testing.assert_close(dict(one.state_dict()), dict(other.state_dict()), rtol=0, atol=0)
+
+
+def assert_tied(algorithm):
+    for policy in (algorithm.policy, algorithm.critic.network):
+        assert policy.decoder.lm_head.weight is policy.decoder.transformer.wte.weight
+
+
+def test_a_critic_with_tied_weights_is_given_back_exactly(tmp_path, with_critic):
+    saved, other = with_critic(0), with_critic(1)
+    saved.kl_scale.fill_(0.7)
+    Checkpoints(tmp_path).save(Progress(1), saved, {})
+    weights = read_weights(tmp_path / "1", other)
+    twins = [name for name in weights if name.startswith("critic") and name.endswith(("lm_head.weight", "wte.weight"))]
+    assert twins == ["critic.network.decoder.transformer.wte.weight"]  # once on disk
+    Replicated(Accelerator(cpu=True)).load(other, weights)
+    assert_same(other, saved)
+    assert_tied(other)
+
+
+def test_weights_of_another_algorithm_are_refused(tmp_path, algorithm, with_critic):
+    Checkpoints(tmp_path).save(Progress(1), algorithm, {})
+    with pytest.raises(UserError, match="another algorithm"):
+        read_weights(tmp_path / "1", with_critic(0))
+
+
+def test_a_blank_copy_takes_no_memory_and_is_filled_exactly(with_critic):
+    algorithm = with_critic(0)
+    algorithm.reference = Reference(algorithm.policy)
+    algorithm.kl_scale.fill_(0.7)
+    blank = blank_of(algorithm)
+    assert all(parameter.is_meta for parameter in blank.parameters())
+    assert blank.reference is None
+    copied = filled(blank, algorithm.state_dict())
+    assert_same(copied, algorithm)
+    assert_tied(copied)
+    assert [p.requires_grad for p in copied.parameters()] == [p.requires_grad for p in algorithm.parameters()]
 
 
 def test_a_failed_write_leaves_no_checkpoint(tmp_path, algorithm, monkeypatch):

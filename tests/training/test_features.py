@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+import tiny
 import torch
+from captioners import build_vit
 from PIL import Image
 from transformers import ViTConfig, ViTImageProcessor, ViTModel
 
 from rlcap.data.base import UnreadableImageError
 from rlcap.data.folder import Folder
 from rlcap.data.loader import loader
+from rlcap.errors import UserError
 from rlcap.policies.backbone_decoder import BackboneDecoder
 from rlcap.training.features import features_of, open_features
 
@@ -67,3 +70,66 @@ def test_images_skipped_by_one_run_stop_a_stricter_one(tmp_path, policy):
     assert len(open_features(dataset, "train", policy, place).records("train")) == 3
     with pytest.raises(UnreadableImageError, match=r"2\.png"):
         features_of(dataset, ["train"], policy, place)
+
+
+# --- in a run
+
+
+@pytest.fixture
+def config(tmp_path):
+    """An experiment whose backbone is frozen."""
+    build_vit(tmp_path / "vit")
+    config = tiny.experiment(tiny.TEACHER_FORCING, steps=8)  # of 6 batches in an epoch
+    decoder = {"width": 16, "layers": 1, "heads": 2, "min_count": 1}
+    init_args = {"backbone": str(tmp_path / "vit"), "freeze": True, "decoder": decoder}
+    config["policy"] = {"class_path": "rlcap.policies.backbone_decoder.BackboneDecoder", "init_args": init_args}
+    return config
+
+
+def run_of(tmp_path, config, features, name):
+    return tiny.trainer(tmp_path, {**config, "training": {**config["training"], "features": features}}, name)
+
+
+def test_temporary_features_are_computed_once_for_all_epochs_and_then_gone(tmp_path, config):
+    run = run_of(tmp_path, config, "temporary", "temporary")
+    seen, there = [], []
+    run.policy.encoder.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(len(kwargs["pixel_values"])), with_kwargs=True
+    )
+    run.policy.decoder.register_forward_pre_hook(
+        lambda module, args: there.append(len(list((tmp_path / "temporary").rglob("features.npy"))))
+    )
+    run.run()
+    assert sum(seen) == 48 + 8 + 8  # train, val and test
+    assert set(there) == {3}
+    assert not list((tmp_path / "temporary").rglob("features.npy"))
+    assert not list((tmp_path / "temporary").glob(".*"))
+    place = tmp_path / "features"
+    run_of(tmp_path, config, str(place), "named").run()
+    assert len(list(place.rglob("features.npy"))) == 3
+    metrics = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("temporary", "named")]
+    assert metrics[0] == metrics[1]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("while_computing", [True, False], ids=["computing", "training"])
+def test_temporary_features_are_gone_after_errors(tmp_path, config, error, while_computing):
+    run = run_of(tmp_path, config, "temporary", "run")
+    found = []
+
+    def fail(module, *_):
+        found.extend((tmp_path / "run").rglob("features.npy"))
+        raise error
+
+    (run.policy.encoder if while_computing else run.policy.decoder.transformer).register_forward_pre_hook(fail)
+    with pytest.raises(error):
+        run.run()
+    assert found
+    assert not list((tmp_path / "run").rglob("features.npy"))
+
+
+def test_learning_encoders_have_no_features_to_keep(tmp_path, config):
+    config["policy"]["init_args"]["freeze"] = False
+    config["training"]["freeze"] = ["encoder"]  # which is not known to the policy
+    with pytest.raises(UserError, match="freeze the policy's encoder"):
+        run_of(tmp_path, config, "temporary", "run").run()

@@ -7,23 +7,13 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from tiny import trainer
 
 from rewards import RewardError
 from rewards.composite import FunctionReward
-from rlcap.cli import experiment_parser
-from rlcap.config import Experiment
 from rlcap.errors import UserError
 from rlcap.policies import load_policy
 from rlcap.training import Trainer
-
-
-def trainer(tmp_path: Path, config: dict, name: str = "run") -> Trainer:
-    parser = experiment_parser("test")
-    path = tiny.write(tmp_path / f"{name}.yaml", config)
-    torch.manual_seed(0)
-    built = parser.instantiate(parser.parse_args(["--config", str(path)]))
-    (tmp_path / name).mkdir()
-    return Experiment(**{field: built[field] for field in Experiment.__dataclass_fields__}).trainer(tmp_path / name)
 
 
 @pytest.mark.parametrize("algorithm", list(tiny.ALGORITHMS))
@@ -71,6 +61,20 @@ def test_metrics_hold_what_the_recorder_documents(tmp_path):
         assert key.split("/")[0] == "reward" or key in documented, f"{key} is not documented"
     timings = [json.loads(line) for line in (tmp_path / "run" / "timings.jsonl").read_text().splitlines()]
     assert all(row["time/step"] >= row["time/rollout"] >= row["time/reward"] > 0 for row in timings)
+
+
+@pytest.mark.parametrize("algorithm", ["mixed", "actor_critic", "ppo", "rloo"])
+def test_so_they_do_with_every_algorithm(tmp_path, algorithm):
+    options = {"steps": 2, "kl_every": 1, "evaluate_every": 2, "gradient_samples": 2}
+    trainer(tmp_path, tiny.experiment(tiny.ALGORITHMS[algorithm], **options)).run()
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    documented = Path(__import__("rlcap.training.recorder", fromlist=["x"]).__file__).read_text()
+    for key in {key for row in rows for key in row}:
+        assert key.split("/")[0] in ("reward", "val") or key in documented, f"{key} is not documented"
+    learned = [row for row in rows if "loss/policy" in row]
+    assert learned[0]["policy/kl"] == pytest.approx(0, abs=1e-6)  # before the first update
+    assert learned[1]["policy/kl"] > 1e-4
+    assert all(row["gradient/variance"] > 0 for row in rows if "val/CIDEr-D" in row)
 
 
 def test_same_seed_same_run_and_other_seed_another(tmp_path):
