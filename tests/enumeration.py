@@ -148,6 +148,18 @@ def gradient(value: Tensor, module: nn.Module) -> Tensor:
     return torch.cat([part.flatten() for part in parts])
 
 
+def every_logprob(policy, batch: Batch, sampling: Sampling = PLAIN) -> tuple[Tensor, Captions]:
+    """Log-probability of each token of all captions of each image, image-major; from the logits, by torch alone."""
+    single, images = every_caption(policy), len(batch)
+    captions = single.select(torch.arange(len(single)).repeat(images))
+    whole = Captions(captions.token_ids, torch.ones_like(captions.mask))
+    logits, _ = policy.score_tokens(policy.encode(batch).repeat(len(single)), whole)
+    never = torch.zeros(logits.shape[-1]).index_fill(0, torch.tensor(policy.suppressed), -torch.inf)
+    each = torch.log_softmax((logits + never) / sampling.temperature, dim=-1).reshape(*captions.mask.shape, -1)
+    chosen = captions.token_ids.masked_fill(~captions.mask, policy.eos_id)[..., None]
+    return torch.where(captions.mask, each.gather(-1, chosen)[..., 0], 0.0), captions
+
+
 def exact_gradient(
     policy, batch: Batch, sampling: Sampling = PLAIN, value: Callable[[Tensor, Captions], Tensor] | None = None
 ) -> Tensor:
@@ -156,15 +168,12 @@ def exact_gradient(
     Args:
         policy: whose captions they are.
         batch: the images.
-        sampling: the distribution that the probabilities are of.
-        value: of each caption of an image, given its token log-probabilities; ``reds`` if not said.
+        sampling: the distribution that the probabilities are of; its temperature alone.
+        value: of each caption of each image, given its token log-probabilities; ``reds`` if not said.
     """
-    captions, images = every_caption(policy), len(batch)
-    each = len(captions)
-    everything = captions.select(torch.arange(each).repeat(images))
-    logprobs = policy.logprobs(policy.encode(batch).repeat(each), everything, sampling)
-    rewards = torch.tensor(reds(policy.detokenize(everything))) if value is None else value(logprobs, everything)
-    return gradient((logprobs.sum(dim=1).exp() * rewards).sum() / images, policy)
+    logprobs, captions = every_logprob(policy, batch, sampling)
+    rewards = torch.tensor(reds(policy.detokenize(captions))) if value is None else value(logprobs, captions)
+    return gradient((logprobs.sum(dim=1).exp() * rewards).sum() / len(batch), policy)
 
 
 def step_gradient(algorithm: Algorithm, rollout: Rollout) -> Tensor:

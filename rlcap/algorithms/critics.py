@@ -136,10 +136,14 @@ def explained_variance(
     returns: Float[Tensor, "captions length"],
     mask: Bool[Tensor, "captions length"],
 ) -> Float[Tensor, ""]:
-    """1 - Var(return - value) / Var(return) over tokens: 1 is a perfect critic, 0 one that knows the mean alone."""
+    """1 - Var(return - value) / Var(return) over tokens: 1 is a perfect critic, 0 one that knows the mean alone.
+
+    0 also where all returns are equal, so that there is nothing to explain.
+    """
     kept = returns[mask]
     spread = kept.var(correction=0)
-    return 1 - (kept - values[mask]).var(correction=0) / spread.clamp(min=1e-12)
+    left = (kept - values[mask]).var(correction=0)
+    return torch.where(spread > 1e-8, 1 - left / spread.clamp(min=1e-8), 0.0)
 
 
 def token_rewards(

@@ -3,22 +3,21 @@
 A = (r - mean of the image's rewards) / their standard deviation,   L as PPO's, without a critic
 """
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from jaxtyping import Float
 from torch import Tensor
 
 from rlcap.algorithms.baselines import LeaveOneOut, Rewards
-from rlcap.algorithms.policy_gradient import Objective, PolicyGradient, given, movement
-from rlcap.algorithms.reuse import Reuse
+from rlcap.algorithms.policy_gradient import Objective, given, movement
+from rlcap.algorithms.reuse import Reuse, ReusingPolicyGradient
 from rlcap.functional.advantages import group_normalized
 from rlcap.functional.losses import Normalization, clipped_surrogate
 from rlcap.policies.base import Policy
 from rlcap.types import Loss, Rollout, Sampling, UserError
 
 
-class GRPO(PolicyGradient):
+class GRPO(ReusingPolicyGradient):
     """GRPO: group-normalised advantages, the clipped surrogate, no critic.
 
     The group's standard deviation makes images count alike whose rewards differ in spread; where all samples of an
@@ -44,27 +43,13 @@ class GRPO(PolicyGradient):
         reuse: Reuse = Reuse(),  # noqa: B008 - frozen
         clip: float = 0.2,
     ) -> None:
-        super().__init__(policy, LeaveOneOut(), samples_per_image, max_length, sampling, objective)
+        super().__init__(policy, LeaveOneOut(), samples_per_image, max_length, sampling, objective, reuse, clip)
         if objective.standardize:
             raise UserError("GRPO divides by each group's own standard deviation: objective.standardize must be false")
-        if clip <= 0:
-            raise UserError(f"clip must be above 0, got {clip}")
-        self.reuse = reuse
-        self.clip = clip
 
     def advantages(self, rewards: Rewards) -> Float[Tensor, "images samples"]:
         """Rewards normalised within each image's group."""
         return group_normalized(rewards.sampled)
-
-    @property
-    def reuses(self) -> bool:
-        return not self.reuse.once
-
-    def updates(self, rollouts: Sequence[Rollout], key: tuple[int, ...]) -> Iterable[Sequence[Rollout]]:
-        return self.reuse.updates(rollouts, key)
-
-    def enough(self, stats: Mapping[str, float]) -> bool:
-        return self.reuse.enough(stats["policy/approx_kl"])
 
     def loss(self, rollout: Rollout) -> Loss:
         """The clipped surrogate."""

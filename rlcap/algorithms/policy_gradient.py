@@ -146,6 +146,11 @@ class PolicyGradient(Algorithm):
                 f"{type(baseline).__name__} needs at least {baseline.least_samples} samples per image, "
                 f"got {samples_per_image}"
             )
+        if objective.kl.used and sampling != sampling.uncut:
+            raise UserError(
+                f"a KL penalty needs samples of the whole distribution, but sampling has top_k {sampling.top_k} and "
+                f"top_p {sampling.top_p}: use 0 and 1"
+            )
         self.baseline = baseline
         self.samples_per_image = samples_per_image
         self.max_length = max_length
@@ -299,7 +304,8 @@ class PolicyGradient(Algorithm):
 
     def learned(self, stats: Mapping[str, float]) -> None:
         """Move the baseline's running mean, and the penalty's weights towards the target divergence."""
-        self.baseline.learned(stats.get("reward/penalized", stats["reward/sampled"]))
+        if "reward/penalized" in stats:
+            self.baseline.learned(stats["reward/penalized"])
         kl = self.objective.kl
         if kl.target is not None:
             error = min(1.0, max(-1.0, stats["policy/kl_penalized"] / kl.target - 1))

@@ -18,15 +18,15 @@ from torch import nn
 from rlcap.algorithms.base import Scorer, Total, learning
 from rlcap.algorithms.baselines import NoBaseline
 from rlcap.algorithms.critics import Critic, SharedCritic, ValueLearning, explained_variance, token_rewards
-from rlcap.algorithms.policy_gradient import Objective, PolicyGradient, divisor, given, moments, movement
-from rlcap.algorithms.reuse import Reuse
+from rlcap.algorithms.policy_gradient import Objective, divisor, given, moments, movement
+from rlcap.algorithms.reuse import Reuse, ReusingPolicyGradient
 from rlcap.functional.advantages import generalized_advantage
 from rlcap.functional.losses import Normalization, clipped_surrogate, clipped_value_loss, count_units, reduce_tokens
 from rlcap.policies.base import Policy
-from rlcap.types import Batch, Loss, Rollout, Sampling, UserError
+from rlcap.types import Batch, Loss, Rollout, Sampling
 
 
-class PPO(PolicyGradient):
+class PPO(ReusingPolicyGradient):
     """PPO with a critic.
 
     Args:
@@ -53,13 +53,9 @@ class PPO(PolicyGradient):
         reuse: Reuse = Reuse(epochs=2, minibatches=2),  # noqa: B008 - frozen
         clip: float = 0.2,
     ) -> None:
-        super().__init__(policy, NoBaseline(), samples_per_image, max_length, sampling, objective)
-        if clip <= 0:
-            raise UserError(f"clip must be above 0, got {clip}")
+        super().__init__(policy, NoBaseline(), samples_per_image, max_length, sampling, objective, reuse, clip)
         self.critic = critic(policy)
         self.values = values
-        self.reuse = reuse
-        self.clip = clip
 
     def act(self, batch: Batch, scorer: Scorer, key: tuple[int, ...]) -> Rollout:
         """Draw captions, score them, and value every prefix."""
@@ -91,16 +87,6 @@ class PPO(PolicyGradient):
             )
             for rollout in weighed
         ]
-
-    @property
-    def reuses(self) -> bool:
-        return not self.reuse.once
-
-    def updates(self, rollouts: Sequence[Rollout], key: tuple[int, ...]) -> Iterable[Sequence[Rollout]]:
-        return self.reuse.updates(rollouts, key)
-
-    def enough(self, stats: Mapping[str, float]) -> bool:
-        return self.reuse.enough(stats["policy/approx_kl"])
 
     def units(self, rollout: Rollout) -> Mapping[str, float]:
         return {**super().units(rollout), "value": count_units(rollout.captions.mask, Normalization.TOKEN)}

@@ -1,12 +1,15 @@
-"""Learning more than once from a rollout: epochs over it, each split into minibatches."""
+"""Learning more than once from a rollout: epochs over it, each split into minibatches, ratios clipped meanwhile."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from rlcap.types import Rollout, UserError
+from rlcap.algorithms.baselines import Baseline
+from rlcap.algorithms.policy_gradient import Objective, PolicyGradient
+from rlcap.policies.base import Policy
+from rlcap.types import Rollout, Sampling, UserError
 
 
 @dataclass(frozen=True)
@@ -71,3 +74,45 @@ class Reuse:
     def enough(self, moved: float) -> bool:
         """Whether the policy has moved far enough from the one that drew the captions."""
         return self.target_kl is not None and moved > self.target_kl
+
+
+class ReusingPolicyGradient(PolicyGradient):
+    """What PPO and its kin share: rollouts learned from several times, and a clip that keeps the policy near.
+
+    Args:
+        policy: the captioner, trained by teacher forcing before.
+        baseline: what a reward is compared with.
+        samples_per_image: sampled captions per image.
+        max_length: the most tokens of a caption, EOS included.
+        sampling: the distribution of the samples and of their probability ratios.
+        objective: normalization, and what is descended besides.
+        reuse: how often rollouts are learned from.
+        clip: how far from 1 a probability ratio still has a gradient.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        baseline: Baseline,
+        samples_per_image: int,
+        max_length: int,
+        sampling: Sampling,
+        objective: Objective,
+        reuse: Reuse,
+        clip: float,
+    ) -> None:
+        super().__init__(policy, baseline, samples_per_image, max_length, sampling, objective)
+        if clip <= 0:
+            raise UserError(f"clip must be above 0, got {clip}")
+        self.reuse = reuse
+        self.clip = clip
+
+    @property
+    def reuses(self) -> bool:
+        return not self.reuse.once
+
+    def updates(self, rollouts: Sequence[Rollout], key: tuple[int, ...]) -> Iterable[Sequence[Rollout]]:
+        return self.reuse.updates(rollouts, key)
+
+    def enough(self, stats: Mapping[str, float]) -> bool:
+        return self.reuse.enough(stats["policy/approx_kl"])

@@ -6,19 +6,19 @@ siblings', and its probability ratio rho = pi(w) / pi_old(w) is clipped as in PP
     L = - E[ min(rho A, clip(rho, 1 - epsilon, 1 + epsilon) A) ],   A = r - mean of the siblings' r
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from rlcap.algorithms.baselines import LeaveOneOut
-from rlcap.algorithms.policy_gradient import KLPenalty, Objective, PolicyGradient, given, movement
-from rlcap.algorithms.reuse import Reuse
+from rlcap.algorithms.policy_gradient import KLPenalty, Objective, given, movement
+from rlcap.algorithms.reuse import Reuse, ReusingPolicyGradient
 from rlcap.functional.advantages import at_end
 from rlcap.functional.losses import Normalization, clipped_surrogate
 from rlcap.policies.base import Policy
 from rlcap.types import Loss, Rollout, Sampling, UserError
 
 
-class RLOO(PolicyGradient):
+class RLOO(ReusingPolicyGradient):
     """RLOO: leave-one-out advantages, a ratio per caption, the KL penalty in the reward.
 
     Args:
@@ -41,26 +41,12 @@ class RLOO(PolicyGradient):
         reuse: Reuse = Reuse(),  # noqa: B008 - frozen
         clip: float = 0.2,
     ) -> None:
-        super().__init__(policy, LeaveOneOut(), samples_per_image, max_length, sampling, objective)
+        super().__init__(policy, LeaveOneOut(), samples_per_image, max_length, sampling, objective, reuse, clip)
         if objective.normalization is not Normalization.SEQUENCE:
             raise UserError(
                 f"RLOO takes captions as wholes: objective.normalization must be SEQUENCE, "
                 f"got {objective.normalization.name}"
             )
-        if clip <= 0:
-            raise UserError(f"clip must be above 0, got {clip}")
-        self.reuse = reuse
-        self.clip = clip
-
-    @property
-    def reuses(self) -> bool:
-        return not self.reuse.once
-
-    def updates(self, rollouts: Sequence[Rollout], key: tuple[int, ...]) -> Iterable[Sequence[Rollout]]:
-        return self.reuse.updates(rollouts, key)
-
-    def enough(self, stats: Mapping[str, float]) -> bool:
-        return self.reuse.enough(stats["policy/approx_kl"])
 
     def counts(self, rollout: Rollout) -> Mapping[str, float]:
         of_captions = ("policy/approx_kl", "policy/ratio", "policy/clip_fraction")  # here a caption has one ratio

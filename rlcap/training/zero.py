@@ -114,7 +114,7 @@ class ZeRO(Replicated):
         base.state.clear()
         for shard in shards if state["state"] else []:  # as its first step would make it
             base.state[shard] = {
-                key: torch.zeros_like(shard) if _is_of_weights(key, value) else copy.copy(value)
+                key: torch.zeros_like(shard) if _is_of_weights(key, value) else copy.deepcopy(value)
                 for key, value in state["state"][0].items()
             }
         _link(optimizer)

@@ -226,3 +226,8 @@ def test_mistakes_are_said(settings: dict[str, float], message: str) -> None:
 def test_value_clip_without_old_values_is_said(policy: TinyViT) -> None:
     with pytest.raises(UserError, match="clip is of PPO"):
         ActorCritic(policy, values=ValueLearning(clip=0.2))
+
+
+def test_nothing_to_explain_is_explained_by_nothing():
+    returns, mask = torch.ones(2, 3), torch.ones(2, 3, dtype=torch.bool)
+    assert float(explained_variance(torch.randn(2, 3), returns, mask)) == 0

@@ -372,3 +372,10 @@ def test_a_penalty_without_a_reference_is_said(policy: TinyViT, batch: Batch) ->
     assert algorithm.needs_reference
     with pytest.raises(UserError, match="set the algorithm's reference first"):
         algorithm.act(batch, scorer(policy), (0, 1))
+
+
+def test_a_penalty_on_a_cut_distribution_is_refused(policy):
+    penalized = Objective(kl=KLPenalty(reward=0.1))
+    with pytest.raises(UserError, match="top_k 2 and top_p"):
+        Reinforce(policy, sampling=Sampling(top_k=2), objective=penalized)
+    Reinforce(policy, sampling=Sampling(temperature=0.7), objective=penalized)

@@ -6,7 +6,7 @@ That its expected gradient is the exact one, ``test_expected_gradient.py`` shows
 import numpy as np
 import pytest
 import torch
-from enumeration import LENGTH, PLAIN, alone, constant, every_caption, outcomes, reds, scorer
+from enumeration import LENGTH, PLAIN, alone, constant, every_caption, every_logprob, reds, scorer
 
 from rlcap.algorithms.policy_gradient import KLPenalty, Objective, PolicyGradient
 from rlcap.algorithms.reinforce import Reinforce
@@ -17,12 +17,20 @@ from rlcap.policies.tiny import TinyViT
 from rlcap.types import Batch, Sampling
 
 
-def test_samples_come_as_often_as_they_are_likely(policy: TinyViT, batch: Batch) -> None:
+@pytest.mark.parametrize("sampling", [PLAIN, Sampling(temperature=0.6)], ids=["plain", "temperature"])
+def test_samples_come_as_often_as_they_are_likely(policy: TinyViT, batch: Batch, sampling: Sampling) -> None:
     drawn = policy.generate(
-        policy.encode(batch), batch.image_ids, samples=4000, greedy=False, key=(5,), sampling=PLAIN, max_length=LENGTH
+        policy.encode(batch),
+        batch.image_ids,
+        samples=4000,
+        greedy=False,
+        key=(5,),
+        sampling=sampling,
+        max_length=LENGTH,
     )
     token_ids = drawn.token_ids.reshape(len(batch), -1, LENGTH)
-    expected = outcomes(policy, batch).probability.reshape(len(batch), -1) * 4000
+    logprobs, _ = every_logprob(policy, batch, sampling)
+    expected = logprobs.detach().sum(dim=1).exp().reshape(len(batch), -1) * 4000
     for image in range(len(batch)):
         counts = torch.stack([(token_ids[image] == row).all(dim=1).sum() for row in every_caption(policy).token_ids])
         assert counts.sum() == 4000
@@ -92,15 +100,13 @@ def test_beams_are_those_of_beam_search_and_compared_with_one_another(policy: Ti
     assert rollout.decoded == 12
 
 
-def test_beams_are_as_many_as_said(policy: TinyViT, batch: Batch) -> None:
-    """Of longer captions a wider search finds likelier ones."""
-    searched = {
-        beams: policy.detokenize(policy.caption(policy.encode(batch), Decoding(beams=beams, max_length=8), each=2))
-        for beams in (2, 3, 6)
-    }
-    assert searched[2] != searched[3] != searched[6]
-    rollout = BeamSelfCritical(policy, beams=2, max_length=8).act(batch, scorer(policy), (0, 1))
-    assert policy.detokenize(rollout.captions) == searched[2]
+def test_the_search_is_as_wide_as_said(policy: TinyViT, batch: Batch) -> None:
+    """Of captions of up to 8 tokens a search one beam wider finds likelier ones."""
+    encoded = policy.encode(batch)
+    narrow, wide = (policy.caption(encoded, Decoding(beams=beams, max_length=8), each=3) for beams in (3, 4))
+    assert policy.detokenize(narrow) != policy.detokenize(wide)
+    rollout = BeamSelfCritical(policy, beams=3, max_length=8).act(batch, scorer(policy), (0, 1))
+    assert torch.equal(rollout.captions.token_ids, narrow.token_ids)
 
 
 def test_beams_learn_by_the_log_probability_of_the_policy_itself(policy: TinyViT, batch: Batch) -> None:

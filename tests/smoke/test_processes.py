@@ -20,6 +20,9 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import launch_command_parser
+from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
 from rlcap.cli import main
@@ -121,18 +124,18 @@ def optimizer_state(run: Path, step: int = STEPS) -> dict[str, Any]:
     return {**state, "state": {number: dict(each) for number, each in state["state"].items()}}
 
 
-def assert_same_training(one: Path, two: Path) -> None:
+def assert_same_training(one: Path, two: Path, steps: int = STEPS) -> None:
     """Two processes learned what one did, saw the same of it, and the main one alone wrote."""
-    expected, learned = weights(one), weights(two)
+    expected, learned = weights(one, steps), weights(two, steps)
     assert learned.keys() == expected.keys()
     for name, value in expected.items():
         # float32 sums in another order; SGD passes their difference on unamplified
         torch.testing.assert_close(learned[name], value, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: name + text)
     # momenta, whole, whoever wrote them
-    torch.testing.assert_close(optimizer_state(two), optimizer_state(one), rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(optimizer_state(two, steps), optimizer_state(one, steps), rtol=1e-3, atol=1e-6)
 
     metrics, alone = rows(two / "metrics.jsonl"), rows(one / "metrics.jsonl")
-    assert [row["step"] for row in metrics if "loss/policy" in row][-STEPS:] == list(range(1, STEPS + 1))
+    assert [row["step"] for row in metrics if "loss/policy" in row] == list(range(1, steps + 1))
     for row, other in zip(metrics, alone, strict=True):  # measurements stand among them
         assert row.keys() == other.keys()
         for key, value in other.items():
@@ -173,9 +176,11 @@ def test_two_processes_launched_by_accelerate_equal_one(tmp_path: Path) -> None:
         assert names == [f"{split}-{number:05d}" for number in range(SCENES[split])]
 
 
-def in_one_and_in_two(kind: str, folder: Path, configs: dict[str, dict[str, Any]]) -> None:
-    """Train with each configuration, in one process and in two."""
-    trainings = []
+def in_one_and_in_two(
+    kind: str, folder: Path, configs: dict[str, dict[str, Any]], besides: Sequence[list[str]] = ()
+) -> None:
+    """Train with each configuration, in one process and in two; in two besides with other arguments."""
+    trainings = [*besides]
     for name, made in configs.items():
         file = str(tiny.write(folder / f"{name}.yaml", made))
         main(["train", "--config", file, "--output", str(folder / "one" / name)])
@@ -193,41 +198,76 @@ def test_two_processes_with_unequal_shares_equal_one_with_every_algorithm(tmp_pa
         assert_same_training(tmp_path / "one" / name, tmp_path / "two" / name)
 
 
-SHARDED = ["teacher_forcing", "self_critical", "mixed", "ppo", "actor_critic_separate"]
+# --- a part of the weights in each
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["fsdp", "zero2", "zero3"])
-def test_two_processes_with_a_part_of_the_weights_each_equal_one(kind: str, tmp_path: Path) -> None:
-    chosen = {name: copy.deepcopy(tiny.ALGORITHMS[name]) for name in SHARDED}
+def in_parts(kind: str) -> dict[str, dict[str, Any]]:
+    """What is trained in one process and in two that have a part of the weights each."""
+    configs = {name: config(tiny.ALGORITHMS[name]) for name in ("mixed", "ppo", "actor_critic_separate")}
     if kind != "fsdp":
-        if find_spec("deepspeed") is None:
-            pytest.skip("DeepSpeed is not installed")
-        chosen["actor_critic_separate"]["init_args"].pop("values")  # the warmup, while DeepSpeed cannot rest the policy
-    configs = {name: config(each) for name, each in chosen.items()}
-    configs["accumulated"] = config(tiny.SELF_CRITICAL, images_per_batch=IMAGES // 2, accumulate=2)
-    in_one_and_in_two(kind, tmp_path, configs)
-    for name in configs:
-        assert_same_training(tmp_path / "one" / name, tmp_path / "two" / name)
+        configs["actor_critic_separate"]["algorithm"]["init_args"].pop("values")  # whose warmup rests the policy
+    configs["accumulated"] = config(tiny.TEACHER_FORCING, images_per_batch=IMAGES // 2, accumulate=2)
+    configs["rolled_back"] = config(tiny.SELF_CRITICAL, steps=3, evaluate_every=1)
+    configs["rolled_back"]["optimizer"]["init_args"]["lr"] = 0.5
+    configs["rolled_back"]["training"]["guard"] = {"class_path": "rlcap.training.guard.RollBack"}
+    return configs
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["fsdp", "zero2", "zero3"])
-def test_resumed_with_a_part_of_the_weights_each_equals_uninterrupted(kind: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module", params=["fsdp", "zero2", "zero3"])
+def sharded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """The kind, and the folder with all that is trained under it, in the same two processes."""
+    kind = str(request.param)
     if kind != "fsdp" and find_spec("deepspeed") is None:
         pytest.skip("DeepSpeed is not installed")
+    folder = tmp_path_factory.mktemp(kind)
     made = tiny.experiment(tiny.ALGORITHMS["ppo_separate"], steps=4, evaluate_every=2, images_per_batch=4)
     made["schedule"] = {"class_path": "rlcap.training.schedule.Constant"}
-    made["training"]["guard"] = {"class_path": "rlcap.training.guard.RollBack", "init_args": {"drop": 0.001}}
-    file = str(tiny.write(tmp_path / "config.yaml", made))
-    whole, parts = str(tmp_path / "whole"), str(tmp_path / "parts")
-    short = ["--training.steps", "2"]
-    trainings = [
-        ["--config", file, "--output", whole],
-        ["--config", file, "--output", parts, *short],
+    file, parts = str(tiny.write(folder / "whole.yaml", made)), str(folder / "parts")
+    resumed = [
+        ["--config", file, "--output", str(folder / "whole")],
+        ["--config", file, "--output", parts, "--training.steps", "2"],
         ["--resume", parts, "--training.steps", "4"],
     ]
-    train_in_two(kind, tmp_path, trainings)
-    assert (Path(parts) / "metrics.jsonl").read_bytes() == (Path(whole) / "metrics.jsonl").read_bytes()
-    torch.testing.assert_close(weights(Path(parts), 4), weights(Path(whole), 4), rtol=0, atol=0)
-    torch.testing.assert_close(optimizer_state(Path(parts), 4), optimizer_state(Path(whole), 4), rtol=0, atol=0)
+    in_one_and_in_two(kind, folder, in_parts(kind), resumed)
+    return kind, folder
+
+
+@pytest.mark.slow
+def test_two_processes_with_a_part_of_the_weights_each_equal_one(sharded: tuple[str, Path]) -> None:
+    kind, folder = sharded
+    for name, made in in_parts(kind).items():
+        assert_same_training(folder / "one" / name, folder / "two" / name, made["training"]["steps"])
+    state = folder / "two" / "rolled_back" / "checkpoints" / "3" / "state.json"
+    assert json.loads(state.read_text())["rollbacks"] == 1
+
+
+@pytest.mark.slow
+def test_resumed_with_a_part_of_the_weights_each_equals_uninterrupted(sharded: tuple[str, Path]) -> None:
+    whole, parts = sharded[1] / "whole", sharded[1] / "parts"
+    assert (parts / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    torch.testing.assert_close(weights(parts, 4), weights(whole, 4), rtol=0, atol=0)
+    torch.testing.assert_close(optimizer_state(parts, 4), optimizer_state(whole, 4), rtol=0, atol=0)
+
+
+# --- accelerate's configurations
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp", "deepspeed_zero2", "deepspeed_zero3"])
+def test_accelerate_reads_its_configurations(name: str) -> None:
+    file = ROOT / "configs" / "accelerate" / f"{name}.yaml"
+    config = load_config_from_file(str(file))
+    expected = {"ddp": "MULTI_GPU", "fsdp": "FSDP"}.get(name, "DEEPSPEED")
+    assert config.distributed_type == DistributedType[expected]
+    assert (config.num_processes, config.mixed_precision, config.use_cpu) == (2, "no", False)
+    known = set(vars(launch_command_parser().parse_args(["script.py"])))  # a misspelt setting would go unnoticed
+    assert {*config.fsdp_config, *config.deepspeed_config} <= known
+    if name == "fsdp":
+        assert config.fsdp_config["fsdp_version"] == 2
+    if name.startswith("deepspeed"):
+        assert config.deepspeed_config["zero_stage"] == int(name[-1])
+    assert f"accelerate launch --config_file configs/accelerate/{name}.yaml scripts/train.py" in file.read_text()
+
+
+def test_every_configuration_of_accelerate_is_looked_at() -> None:
+    names = sorted(path.stem for path in (ROOT / "configs" / "accelerate").iterdir())
+    assert names == ["ddp", "deepspeed_zero2", "deepspeed_zero3", "fsdp"]

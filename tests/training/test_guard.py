@@ -58,16 +58,16 @@ def test_roll_back_returns_to_the_best_weights_with_a_smaller_step_and_gives_up_
     guard = {"class_path": "rlcap.training.guard.RollBack", "init_args": {"drop": 0.3, "rate": 0.1, "times": 2}}
     run = collapsing(tmp_path, guard)
     best = {}
-    restore = run._restore
+    load = run.learner.load_weights
 
-    def watched(checkpoint, optimizer):
-        restore(checkpoint, optimizer)
-        saved = load_policy(str(checkpoint)).state_dict()
+    def watched(weights):
+        load(weights)
+        saved = load_policy(str(tmp_path / "run" / "checkpoints" / str(run.progress.best_step))).state_dict()
         best[run.progress.step] = all(
             torch.equal(saved[name], value) for name, value in run.policy.state_dict().items()
         )
 
-    run._restore = watched
+    run.learner.load_weights = watched
     run.run()
     assert best
     assert all(best.values())

@@ -16,7 +16,7 @@ import torch
 from rlcap.cli import main
 from rlcap.training.learner import Learner
 
-STEPS = 14
+STEPS = 10
 COMMAND = [sys.executable, "-m", "rlcap.cli", "train"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -52,7 +52,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
 
     run = tmp_path / "killed"
     process = start("--config", config, "--output", str(run))
-    for step in (2, 6, 11):  # before the first checkpoint, then between two, the resumed process each time
+    for step in (2, 6):  # before the first checkpoint, then the resumed process between two
         wait_for_step(run, step, process)
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
