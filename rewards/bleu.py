@@ -133,7 +133,7 @@ class Bleu(Reward):
         """BLEU of each caption."""
         return sentence_bleu(self.statistics(candidates))[:, self.order - 1]
 
-    def corpus(self, candidates: Candidates) -> float:
+    def aggregate(self, candidates: Candidates, scores: Float64[np.ndarray, " captions"]) -> float:
         """BLEU of all captions together."""
         return float(corpus_bleu(self.statistics(candidates))[self.order - 1])
 

@@ -50,7 +50,7 @@ def measure(
     for name, metric in metrics.items():
         with own_errors(name):
             summary[name] = {
-                "value": float(metric.corpus(candidates)),
+                "value": float(metric.aggregate(candidates, each[name])),
                 "signature": str(metric.signature_of(candidates)),
             }
     return each, summary

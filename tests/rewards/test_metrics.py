@@ -39,8 +39,8 @@ class Best(Reward):
     def __call__(self, candidates: Candidates) -> Any:
         return np.array([float(len(caption)) for caption in candidates.captions])
 
-    def corpus(self, candidates: Candidates) -> float:
-        return float(max(self(candidates)))
+    def aggregate(self, candidates: Candidates, scores: Any) -> float:
+        return float(max(scores))
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_signatures_say_how_many_references_there_were() -> None:
 
 def test_a_metric_that_fails_is_named() -> None:
     class Fails(Best):
-        def corpus(self, candidates: Candidates) -> float:
+        def aggregate(self, candidates: Candidates, scores: Any) -> float:
             raise KeyError("total")
 
     with pytest.raises(RewardError, match="reward 'mine' failed: KeyError: 'total'"):
