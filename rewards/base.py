@@ -14,6 +14,9 @@ VERSION = "0.1.0"
 Pending = Callable[[], Float64[np.ndarray, " captions"]]
 """Scores that may still be in the making: calling it waits for them, and raises what went wrong."""
 
+Resampled = Callable[[Float64[np.ndarray, "captions resamples"]], Float64[np.ndarray, " resamples"]]
+"""Score of all captions together in each resample, given how many times it holds each caption."""
+
 _T = TypeVar("_T")
 
 
@@ -131,11 +134,18 @@ class Reward(ABC):
         needs_images: whether it looks at the images.
         independent: whether a caption's score depends on nothing else in the batch, so that captions may be scored
             apart, remembered and shared among workers.
+        background: whether ``begin`` returns before the scores are made.
+        sums: how many numbers ``seen`` gives.
+        partial: whether what it raises when it fails for some captions holds its own scores of the others; so of
+            wrappers and functions, not of a reward that lets the errors of one within pass.
     """
 
     needs_references: bool = False
     needs_images: bool = False
     independent: bool = True
+    background: bool = False
+    sums: int = 0
+    partial: bool = False
 
     @abstractmethod
     def __call__(self, candidates: Candidates) -> Float64[np.ndarray, " captions"]:
@@ -170,6 +180,21 @@ class Reward(ABC):
         """Score of all captions together, given each one's: the mean unless the metric defines it otherwise (BLEU)."""
         return float(np.mean(scores)) if len(scores) else 0.0
 
+    def resampled(self, candidates: Candidates, scores: Float64[np.ndarray, " captions"]) -> Resampled:
+        """What gives ``aggregate`` of resamples of the captions, for a bootstrap; nothing is scored again.
+
+        A mean needs no more than this. A metric with an ``aggregate`` of its own is asked for it once per resample,
+        unless it says how its statistics of single captions add up (BLEU).
+        """
+        if type(self).aggregate is Reward.aggregate:
+            return lambda times: scores @ times / times.sum(axis=0)
+
+        def aggregates(times: Float64[np.ndarray, "captions resamples"]) -> Float64[np.ndarray, " resamples"]:
+            resamples = [np.repeat(np.arange(len(scores)), column.astype(np.int64)) for column in times.T]
+            return np.array([self.aggregate(candidates.select(rows.tolist()), scores[rows]) for rows in resamples])
+
+        return aggregates
+
     def corpus(self, candidates: Candidates) -> float:
         """Score of all captions together."""
         return self.aggregate(candidates, self(candidates))
@@ -186,7 +211,7 @@ class Reward(ABC):
         """End the threads and processes it started. It may be used again, and then starts them anew."""
 
     def seen(self) -> Float64[np.ndarray, " sums"]:
-        """What it gathered since the last ``learned``, as sums that add up over processes; most rewards gather none."""
+        """What it gathered since it was last asked, as sums that add up over processes; most rewards gather none."""
         return np.zeros(0)
 
     def learned(self, sums: Float64[np.ndarray, " sums"]) -> None:  # noqa: B027 - a hook, empty by default

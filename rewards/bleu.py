@@ -3,7 +3,7 @@
 Statistics of each caption are kept apart from their aggregation, so that a bootstrap over captions never counts twice::
 
     statistics = bleu_statistics(captions, references)
-    corpus_bleu(statistics), corpus_bleu(statistics.rows(sample))
+    corpus_bleu(statistics), corpus_bleu(statistics.rows(sample)), sentence_bleu(statistics.summed(times))
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from itertools import chain
 import numpy as np
 from jaxtyping import Float64, Int64, UInt64
 
-from rewards.base import Candidates, Reward, RewardError, Signature
+from rewards.base import Candidates, Resampled, Reward, RewardError, Signature
 from rewards.ngrams import ORDERS, Memory, count_ngrams, distinct, owned, runs, shared, tokenize_groups
 from rewards.tokenize import ptb_tokenize
 
@@ -44,6 +44,16 @@ class BleuStatistics:
     def rows(self, index: Int64[np.ndarray, " rows"]) -> "BleuStatistics":
         """The statistics of these captions."""
         return BleuStatistics(self.correct[index], self.guessed[index], self.words[index], self.reference_words[index])
+
+    def summed(self, times: Float64[np.ndarray, "captions resamples"]) -> "BleuStatistics":
+        """The statistics of each resample, which holds a caption so many times, as if it were one caption."""
+
+        def total(column: Int64[np.ndarray, "captions ..."]) -> Int64[np.ndarray, "resamples ..."]:
+            # Products of floats are fast, and exact below 2^53.
+            sums: Int64[np.ndarray, "resamples ..."] = np.rint(times.T @ column).astype(np.int64)
+            return sums
+
+        return BleuStatistics(total(self.correct), total(self.guessed), total(self.words), total(self.reference_words))
 
 
 def reference_maxima(references: Sequence[Sequence[str]]) -> list[ReferenceMaxima]:
@@ -94,12 +104,7 @@ def sentence_bleu(statistics: BleuStatistics) -> Float64[np.ndarray, "captions o
 
 def corpus_bleu(statistics: BleuStatistics) -> Float64[np.ndarray, " orders"]:
     """BLEU-1 to BLEU-4 of all captions together."""
-    together = BleuStatistics(
-        statistics.correct.sum(axis=0, keepdims=True),
-        statistics.guessed.sum(axis=0, keepdims=True),
-        statistics.words.sum(keepdims=True),
-        statistics.reference_words.sum(keepdims=True),
-    )
+    together = statistics.summed(np.ones((len(statistics.words), 1)))
     scores: Float64[np.ndarray, " orders"] = sentence_bleu(together)[0]
     return scores
 
@@ -136,6 +141,11 @@ class Bleu(Reward):
     def aggregate(self, candidates: Candidates, scores: Float64[np.ndarray, " captions"]) -> float:
         """BLEU of all captions together."""
         return float(corpus_bleu(self.statistics(candidates))[self.order - 1])
+
+    def resampled(self, candidates: Candidates, scores: Float64[np.ndarray, " captions"]) -> Resampled:
+        """BLEU of resamples, from the same statistics."""
+        statistics = self.statistics(candidates)
+        return lambda times: sentence_bleu(statistics.summed(times))[:, self.order - 1]
 
 
 def _tokenized_maxima(references: Sequence[tuple[str, ...]]) -> list[ReferenceMaxima]:

@@ -138,6 +138,7 @@ class CiderD(Reward):
         remembered_images: int = 32768,
     ) -> None:
         self.source = document_frequencies
+        self.independent = document_frequencies != "corpus"
         self.eos = eos
         self.cache = cache
         self.remembered_images = remembered_images
@@ -180,7 +181,8 @@ class CiderD(Reward):
             if self.source == "train":
                 raise RewardError(
                     "CiderD(document_frequencies='train') has no document frequencies yet: call prepare(references) "
-                    "with the training references first, or take 'coco-train2014', 'corpus' or a path"
+                    "with the training references (rlcap score: --training_references), or take 'coco-train2014', "
+                    "'corpus' or a path"
                 )
             if self.source in COCO_NAMES:
                 self._use(coco_document_frequencies(self.source, self.eos, self.cache))

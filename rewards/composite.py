@@ -1,35 +1,34 @@
-"""Rewards made of rewards: a weighted sum with every term kept apart, and plain functions lent as rewards.
+"""A weighted sum of rewards with every term kept apart.
 
-A custom reward is a function of captions and of whatever else it names among its parameters, such as references::
-
-    def brevity(captions):
-        return [1.0 / (1 + len(caption.split())) for caption in captions]
-
-    reward = WeightedSum({"cider_d": Term(CiderD()), "brevity": Term(FunctionReward(brevity), weight=0.1)})
-    scores = reward.score(candidates)  # scores.total, scores.terms["brevity"]
+reward = WeightedSum({"cider_d": Term(CiderD()), "brevity": Term(FunctionReward(brevity), weight=0.1)})
+scores = reward.score(candidates)  # scores.total, scores.terms["brevity"]
 """
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib import import_module
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
-from rewards.base import Candidates, Reward, RewardError, Signature
-
-COLUMNS = ("references", "images", "image_ids", "metadata", "ended")
+from rewards.base import Candidates, Pending, Reward, RewardError, Signature
+from rewards.failures import Policy, begun, said_if_slow, settle
 
 
 @dataclass(frozen=True)
 class Term:
-    """One reward of a sum and its weight."""
+    """One reward of a sum, its weight, and what to do when it fails for a caption.
+
+    Attributes:
+        reward: what scores.
+        weight: what its scores are multiplied by.
+        on_failure: where it raises or gives no finite number: ``stop``; ``zero``: the caption gets 0; ``skip``: it gets
+            the mean of its image's other captions, so that the term says nothing of it.
+    """
 
     reward: Reward
     weight: float = 1.0
+    on_failure: Policy = "stop"
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.weight):
@@ -38,58 +37,73 @@ class Term:
 
 @dataclass(frozen=True)
 class Scores:
-    """The weighted sum, and every term by name as its reward gave it, unweighted."""
+    """The weighted sum, and what it is made of.
+
+    Attributes:
+        total: the sum.
+        terms: every term by name as its reward gave it, unweighted.
+        failed: the share of captions that a term failed for, of every term that may fail without stopping the run.
+    """
 
     total: Float64[np.ndarray, " captions"]
     terms: Mapping[str, Float64[np.ndarray, " captions"]]
-
-
-@contextmanager
-def own_errors(name: str) -> Iterator[None]:
-    """Name the reward in whatever goes wrong in it; the cause is what the reward itself raised."""
-    try:
-        yield
-    except RewardError as error:
-        raise RewardError(f"reward '{name}': {error}") from (error.__cause__ or error)
-    except Exception as error:
-        raise RewardError(f"reward '{name}' failed: {type(error).__name__}: {error}") from error
-
-
-def checked(what: str, scores: object, candidates: Candidates) -> Float64[np.ndarray, " captions"]:
-    """The scores as float64, one finite number per caption; an error names what gave them and the first offender."""
-    try:
-        values = np.asarray(scores)
-    except ValueError as error:  # ragged
-        raise RewardError(f"{what} gave no flat sequence of numbers ({error}): give one per caption") from error
-    if values.shape != (len(candidates),):
-        raise RewardError(
-            f"{what} gave shape {values.shape} for {len(candidates)} captions: give one number per caption"
-        )
-    if not len(candidates):
-        return np.zeros(0)
-    if values.dtype.kind not in "fiu":
-        numbers = [isinstance(value, (int, float)) and not isinstance(value, bool) for value in values.tolist()]
-        row = 0 if all(numbers) else numbers.index(False)
-        raise RewardError(
-            f"{what} gave {values.tolist()[row]!r} ({values.dtype}) for caption {candidates.captions[row]!r}: "
-            "give real numbers"
-        )
-    finite = np.isfinite(values)
-    if not finite.all():
-        row = int(np.argmin(finite))
-        raise RewardError(f"{what} gave {values[row]} for caption {candidates.captions[row]!r}: give finite numbers")
-    return values.astype(np.float64)
+    failed: Mapping[str, float] = field(default_factory=dict)
 
 
 class WeightedSum(Reward):
-    """The sum of weighted rewards; it needs what any of them needs."""
+    """The sum of weighted rewards; it needs what any of them needs.
+
+    Rewards that score in the background are begun first, so that the others are computed meanwhile.
+    """
 
     def __init__(self, terms: Mapping[str, Term]) -> None:
         if not terms:
             raise RewardError("a weighted sum has no terms: give at least one reward")
         self.terms = dict(terms)
-        self.needs_references = any(term.reward.needs_references for term in self.terms.values())
-        self.needs_images = any(term.reward.needs_images for term in self.terms.values())
+        self.needs_references = any(reward.needs_references for reward in self._rewards)
+        self.needs_images = any(reward.needs_images for reward in self._rewards)
+        self.independent = all(reward.independent for reward in self._rewards)
+        self.background = any(reward.background for reward in self._rewards)
+        self.sums = sum(reward.sums for reward in self._rewards)
+
+    @property
+    def _rewards(self) -> list[Reward]:
+        return [term.reward for term in self.terms.values()]
+
+    # --- scoring
+
+    def score(self, candidates: Candidates) -> Scores:
+        """The sum and the terms it is made of."""
+        return self.begin_scores(candidates)()
+
+    def begin_scores(self, candidates: Candidates) -> Callable[[], Scores]:
+        """Start scoring; what comes back waits for the sum and its terms."""
+        names = sorted(self.terms, key=lambda name: not self.terms[name].reward.background)
+        with said_if_slow(", ".join(self.terms)):
+            pending = {name: begun(self.terms[name].reward, candidates) for name in names}
+
+        def finish() -> Scores:
+            total = np.zeros(len(candidates))
+            terms, failed = {}, {}
+            for name, term in self.terms.items():
+                terms[name], lost = settle(name, term.reward, candidates, pending[name], term.on_failure)
+                total += term.weight * terms[name]
+                if term.on_failure != "stop":
+                    failed[name] = float(lost.mean()) if len(lost) else 0.0
+            return Scores(total, terms, failed)
+
+        return finish
+
+    def begin(self, candidates: Candidates) -> Pending:
+        """Start scoring by every term."""
+        finish = self.begin_scores(candidates)
+        return lambda: finish().total
+
+    def __call__(self, candidates: Candidates) -> Float64[np.ndarray, " captions"]:
+        """The weighted sum for each caption."""
+        return self.score(candidates).total
+
+    # --- signature
 
     @property
     def signature(self) -> Signature:
@@ -106,94 +120,40 @@ class WeightedSum(Reward):
             {name: f"{self.terms[name].weight:g}*({signature})" for name, signature in signatures.items()},
         )
 
+    # --- over a run
+
     def prepare(self, references: Sequence[Sequence[str]]) -> None:
         """Let every term take in the training references."""
-        for term in self.terms.values():
-            term.reward.prepare(references)
+        for reward in self._rewards:
+            reward.prepare(references)
 
-    def score(self, candidates: Candidates) -> Scores:
-        """The sum and the terms it is made of."""
-        raw = {name: self._raw(name, candidates) for name in self.terms}
-        total = np.zeros(len(candidates))
-        for name, term in self.terms.items():
-            total += term.weight * raw[name]
-        return Scores(total, raw)
+    def to(self, device: str) -> None:
+        """Move every term."""
+        for reward in self._rewards:
+            reward.to(device)
 
-    def __call__(self, candidates: Candidates) -> Float64[np.ndarray, " captions"]:
-        """The weighted sum for each caption."""
-        return self.score(candidates).total
+    def close(self) -> None:
+        """Close every term."""
+        for reward in self._rewards:
+            reward.close()
 
-    def _raw(self, name: str, candidates: Candidates) -> Float64[np.ndarray, " captions"]:
-        with own_errors(name):
-            scores = self.terms[name].reward(candidates)
-        return checked(f"reward '{name}'", scores, candidates)
+    def seen(self) -> Float64[np.ndarray, " sums"]:
+        """What all terms have seen, in their order."""
+        return np.concatenate([reward.seen() for reward in self._rewards])
 
+    def learned(self, sums: Float64[np.ndarray, " sums"]) -> None:
+        """Give every term its part."""
+        for reward in self._rewards:
+            reward.learned(sums[: reward.sums])
+            sums = sums[reward.sums :]
 
-class FunctionReward(Reward):
-    """A plain function as a reward: captions in, one number per caption out.
+    def state(self) -> dict[str, Any]:
+        """Every term's that has any."""
+        states = {name: term.reward.state() for name, term in self.terms.items()}
+        return {name: state for name, state in states.items() if state}
 
-    Args:
-        function: takes a list of captions and, by parameters of these names, ``references``, ``images``,
-            ``image_ids``, ``metadata`` and ``ended``, each with one entry per caption; or its import path, such as
-            ``my_rewards.brevity``. A column is required when its parameter has no default.
-    """
-
-    def __init__(self, function: str | Callable[..., Any]) -> None:
-        self.function = _imported(function) if isinstance(function, str) else function
-        self.name = f"{self.function.__module__}.{getattr(self.function, '__qualname__', type(self.function).__name__)}"
-        self.columns = _columns(self.function, self.name)
-        self.needs_references = "references" in self.columns
-        self.needs_images = "images" in self.columns
-
-    @property
-    def signature(self) -> Signature:
-        """The function's name."""
-        return Signature("FunctionReward", {"function": self.name})
-
-    def __call__(self, candidates: Candidates) -> Float64[np.ndarray, " captions"]:
-        """The function's number for each caption."""
-        columns = {}
-        for column, required in self.columns.items():
-            value = getattr(candidates, column)
-            if value is not None:
-                columns[column] = value
-            elif required:
-                raise RewardError(
-                    f"function {self.name} takes {column}, and Candidates.{column} is None: give them, or give the "
-                    "parameter a default"
-                )
-        return checked(f"function {self.name}", self.function(list(candidates.captions), **columns), candidates)
-
-
-def _imported(path: str) -> Callable[..., Any]:
-    module, _, name = path.rpartition(".")
-    if not module:
-        raise RewardError(f"{path!r} is no import path of a function: write module.function")
-    try:
-        function = getattr(import_module(module), name)
-    except (ImportError, AttributeError, SyntaxError) as error:
-        raise RewardError(f"cannot import the reward function {path!r}: {error}") from error
-    if not callable(function):
-        raise RewardError(f"{path!r} is a {type(function).__name__}: name a function")
-    return function  # type: ignore[no-any-return]
-
-
-def _columns(function: Callable[..., Any], name: str) -> dict[str, bool]:
-    """The columns a function of captions takes besides them, and whether it cannot do without."""
-    parameters = list(inspect.signature(function).parameters.values())
-    if not parameters or parameters[0].kind not in (
-        inspect.Parameter.POSITIONAL_ONLY,
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-    ):
-        raise RewardError(f"function {name} takes no captions: its first parameter is the list of them")
-    columns = {}
-    for parameter in parameters[1:]:
-        required = parameter.default is parameter.empty
-        if parameter.name in COLUMNS:
-            columns[parameter.name] = required
-        elif required and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise RewardError(
-                f"function {name} has a parameter {parameter.name!r} that captions cannot fill: it may take captions, "
-                f"{', '.join(COLUMNS)}"
-            )
-    return columns
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Give every term its own back."""
+        for name, own in state.items():
+            if name in self.terms:
+                self.terms[name].reward.load_state(own)

@@ -5,6 +5,9 @@ import logging
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from copy import deepcopy
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
@@ -135,8 +138,8 @@ def evaluate(arguments: Sequence[str], prog: str = "rlcap evaluate") -> None:
     from rlcap.config import device_named, read_settings
     from rlcap.data.base import CaptionDataset
     from rlcap.data.loader import loader
-    from rlcap.evaluation.evaluate import EvaluationOptions, write_thumbnails
-    from rlcap.evaluation.evaluate import evaluate as measure
+    from rlcap.evaluation.evaluate import EvaluationOptions, images_of, predict, write_thumbnails
+    from rlcap.evaluation.evaluate import score as measure
     from rlcap.evaluation.place import evaluation_folder, refuse_overwriting, run_and_step
     from rlcap.policies import quiet
     from rlcap.policies.base import Decoding, load_policy, policy_folder
@@ -191,9 +194,14 @@ def evaluate(arguments: Sequence[str], prog: str = "rlcap evaluate") -> None:
         on_bad_image=config.on_bad_image,
     )
     with tqdm(total=batches.length, desc=f"decoding {config.split}", dynamic_ncols=True) as bar:
-        evaluation = measure(policy, batches, options, progress=bar.update)
+        predictions = predict(policy, batches, options.decoding, progress=bar.update)
     if batches.skipped:
         logger.warning("skipped %d unreadable images, such as %s", len(batches.skipped), batches.skipped[0])
+    with ExitStack() as used:
+        for metric in options.all_metrics.values():
+            used.callback(metric.close)
+            metric.to(str(policy.device))
+        evaluation = measure(predictions, options.all_metrics, images_of(built.data, config.split))
     evaluation.write(place, split=config.split, step=step, decoding=str(options.decoding))
     write_thumbnails(built.data, config.split, place / "images", options.thumbnails)
     _print_scores(evaluation.scores)
@@ -277,28 +285,175 @@ def merge(arguments: Sequence[str], prog: str = "rlcap merge") -> None:
 
 
 def score(arguments: Sequence[str], prog: str = "rlcap score") -> None:
-    """Score a file of captions against a file of references; no model needed."""
-    from rewards.files import read_candidates, write_scores
-    from rewards.metrics import rewards_named, standard_metrics
+    """Score a file of captions by any reward, and hold the scores against human judgements."""
+    from tqdm import tqdm
 
-    parser = Parser(prog=prog, allow_abbrev=False, description="Score captions against references.")
-    parser.add_argument("--candidates", type=str, required=True, help="COCO results: [{image_id, caption}, ...]")
+    from rewards.bootstrap import Bootstrap
+    from rewards.comparison import compare
+    from rewards.composite import Term
+    from rewards.files import read_candidates
+    from rewards.judgements import own_references, read_judgements
+    from rewards.metrics import NAMED
+    from rewards.score_files import refuse_overwriting, scores_as_csv, scores_as_json, write_new
+    from rewards.scoring import score as score_captions
+    from rewards.weights import WeightFit
+
+    parser = Parser(prog=prog, allow_abbrev=False, description="Score captions; compare scores with human judgements.")
     parser.add_argument(
-        "--references", type=str, required=True, help="{image_id: [caption, ...]} or COCO annotations; may be .gz"
+        "--candidates",
+        type=str | None,
+        default=None,
+        help="captions: COCO results, JSON lines, CSV or TSV (image_id, caption), or .txt with one per line",
     )
+    parser.add_argument(
+        "--references",
+        type=str,
+        nargs="+",
+        default=[],
+        help="{image_id: [caption, ...]}, COCO annotations, a Karpathy file, CSV or TSV; or .txt files, line by line",
+    )
+    parser.add_argument("--images", type=str | None, default=None, help="folder of the images, named by image id")
     parser.add_argument(
         "--rewards",
         type=str,
         nargs="+",
-        default=list(standard_metrics()),
-        help=f"any of {', '.join(standard_metrics())}, or import paths of Reward classes or functions",
+        default=[],
+        help=f"any of {', '.join(NAMED)}, or import paths; default: CIDEr-D, BLEU and ROUGE-L",
     )
-    parser.add_argument("--output", type=str, required=True, help="JSON file to write")
+    parser.add_argument("--config", type=str | None, default=None, help="YAML file whose rewards score as well")
+    parser.add_argument(
+        "--training_references", type=str | None, default=None, help="for rewards that begin with the training captions"
+    )
+    parser.add_argument("--against", type=str | None, default=None, help="CSV file of human judgements")
+    parser.add_argument("--rating", type=str, nargs="+", default=[], help="its columns of ratings")
+    parser.add_argument("--where", type=str, nargs="+", default=[], help="which of its rows count: COLUMN=VALUE")
+    parser.add_argument("--skip_own_references", action="store_true", help="leave out captions that are references")
+    parser.add_argument("--fit_weights", action="store_true", help="learn weights of the rewards from the judgements")
+    parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap over images")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--device", type=str | None, default=None, help="of rewards that run a model")
+    parser.add_argument("--output", type=str | None, default=None, help="JSON file to write")
+    parser.add_argument("--csv", type=str | None, default=None, help="table of each caption's scores to write")
     config = parser.parse_args(arguments)
-    candidates = read_candidates(Path(config.candidates), Path(config.references))
-    rewards = rewards_named(config.rewards)
-    summary = write_scores(Path(config.output), candidates, rewards)
-    _print_scores(summary)
+    if config.candidates is None and config.against is None:
+        raise UserError("there are no captions: name a file with --candidates, or one of judgements with --against")
+    for option in ("rating", "where", "fit_weights"):
+        if config[option] and config.against is None:
+            raise UserError(f"--{option} speaks of human judgements: name their file with --against")
+    if config.resamples < 1:
+        raise UserError(f"--resamples must be at least 1, got {config.resamples}")
+    outputs = [Path(path) for path in (config.output, config.csv) if path is not None]
+    refuse_overwriting(*outputs)
+
+    judgements = read_judgements(Path(config.against), config.rating, config.where) if config.against else None
+    captions = judgements.captions if config.candidates is None and judgements else Path(config.candidates)
+    references = [Path(path) for path in config.references] or None
+    candidates = read_candidates(captions, references, Path(config.images) if config.images else None)
+    if config.skip_own_references:
+        own = set(own_references(candidates))
+        candidates = candidates.select([row for row in range(len(candidates)) if row not in own])
+    terms, recipes = _terms(config, prog)
+    bootstrap = Bootstrap(config.resamples, config.seed)
+    with ExitStack() as used, tqdm(total=len(candidates) * len(terms), desc="scoring", delay=2, leave=False) as bar:
+        for term in terms.values():
+            used.callback(term.reward.close if isinstance(term, Term) else term.close)
+        result = score_captions(candidates, rewards=terms, bootstrap=bootstrap, progress=bar.update)
+    comparison = None
+    if judgements is not None:
+        comparison = compare(result, judgements, WeightFit() if config.fit_weights else None)
+    facts = {} if comparison is None else {"agreement": comparison.as_json()}
+    texts = {config.output: partial(scores_as_json, result, **facts), config.csv: partial(scores_as_csv, result)}
+    write_new({Path(path): text() for path, text in texts.items() if path is not None})
+    _print_scores({name: scored.summary() for name, scored in result.items()})
+    if comparison is not None:
+        sys.stdout.write(f"\n{comparison.table()}")
+        if comparison.weights is not None:
+            _print_terms(recipes, comparison.learned(), comparison.remark())
+
+
+def _terms(config: Namespace, prog: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The rewards that the command line and a YAML file name, ready to score, and how a YAML file says them."""
+    from rewards.composite import Term
+    from rewards.files import read_references
+    from rewards.metrics import STANDARD, recipe_named, reward_named
+
+    names = config.rewards or ([] if config.config else list(STANDARD))
+    terms: dict[str, Any] = {name: reward_named(name) for name in names}
+    recipes = {name: recipe_named(name).as_yaml() for name in names}
+    if config.config:
+        from rlcap.settings import read_settings
+
+        block = read_settings(Path(config.config)).get("rewards")
+        if not isinstance(block, dict) or not block:
+            raise UserError(
+                f"{config.config} names no rewards: write rewards: {{NAME: {{reward: {{class_path: ...}}}}}}"
+            )
+        parser = Parser(prog=prog)
+        parser.add_argument("--rewards", type=dict[str, Term])
+        terms |= parser.instantiate(
+            parser.parse_object({"rewards": deepcopy(block)})
+        ).rewards  # it would change the block
+        recipes |= {name: term["reward"] for name, term in block.items()}
+    rewards = [term.reward if isinstance(term, Term) else term for term in terms.values()]
+    if config.training_references:
+        references = list(read_references(Path(config.training_references), training=True).values())
+        for reward in rewards:
+            reward.prepare(references)
+    if config.device or "torch" in sys.modules:  # only a reward that runs a model has loaded it
+        from rlcap.config import device_named
+
+        for reward in rewards:
+            reward.to(str(device_named(config.device)))
+    return terms, recipes
+
+
+def _print_terms(recipes: Mapping[str, Mapping[str, Any]], learned: Mapping[str, float], remark: str) -> None:
+    """Weights learned from judgements, as a training configuration has them."""
+    import yaml
+
+    terms = {
+        name: {"weight": float(f"{weight:.4g}"), "reward": recipes[name]} for name, weight in learned.items() if weight
+    }
+    text = yaml.safe_dump({"rewards": terms}, sort_keys=False, allow_unicode=True)
+    sys.stdout.write(f"\n# {remark}\n{text}")
+
+
+# --- rlcap fetch
+
+
+def fetch(arguments: Sequence[str], prog: str = "rlcap fetch") -> None:
+    """Fetch what the package may not carry: the parser of SPICE."""
+    from tqdm import tqdm
+
+    from rewards.fetch import ARCHIVE, copy_corenlp, download_corenlp
+    from rewards.spice import fetched, places_of_corenlp
+
+    parser = Parser(prog=prog, allow_abbrev=False, description="Fetch the parser of SPICE, Stanford CoreNLP 3.6.0.")
+    parser.add_argument("what", type=str, choices=["spice"])
+    parser.add_argument("--jars", type=str, default=None, help="folder to copy the jars from, instead of a download")
+    parser.add_argument("--output", type=str, default=None, help="folder to write; default: where SPICE looks last")
+    config = parser.parse_args(arguments)
+    folder = Path(config.output or fetched())
+    if config.jars:
+        made = copy_corenlp(Path(config.jars), folder)
+    else:
+        logger.info("from %s into %s", ARCHIVE, folder)
+        bars: dict[str, Any] = {}
+
+        def show(file: str, have: int, total: int) -> None:
+            if file not in bars:
+                bars[file] = tqdm(desc=file, total=total, initial=have, unit="B", unit_scale=True, dynamic_ncols=True)
+            bars[file].update(have - bars[file].n)
+
+        try:
+            made = download_corenlp(folder, show)
+        finally:
+            for bar in bars.values():
+                bar.close()
+    sys.stdout.writelines(f"{path}\n" for path in made)
+    places = places_of_corenlp()
+    if folder.resolve() not in [place.resolve() for place in places]:
+        logger.info("SPICE looks in %s: set RLCAP_SPICE to %s", ", ".join(map(str, places)), folder.resolve())
 
 
 # --- rlcap report
@@ -364,6 +519,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "caption": caption,
     "merge": merge,
     "score": score,
+    "fetch": fetch,
     "report": report,
 }
 
@@ -405,7 +561,9 @@ def _usage() -> str:
 
 def _print_scores(scores: Mapping[str, Mapping[str, Any]]) -> None:
     width = max(map(len, scores), default=0)
-    sys.stdout.writelines(f"{name:<{width}}  {s['value']:8.4f}  {s['signature']}\n" for name, s in scores.items())
+    for name, own in scores.items():
+        interval = "  [{:.4f}, {:.4f}]".format(*own["interval"]) if own.get("interval") else ""
+        sys.stdout.write(f"{name:<{width}}  {own['value']:8.4f}{interval}  {own['signature']}\n")
 
 
 def _split(option: str, arguments: Sequence[str]) -> tuple[list[str], list[str]]:

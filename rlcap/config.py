@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch.optim import Optimizer
 
 from rewards.composite import Term, WeightedSum
@@ -15,26 +14,9 @@ from rlcap.data.base import CaptionDataset
 from rlcap.errors import UserError
 from rlcap.evaluation import EvaluationOptions
 from rlcap.policies.base import Policy
+from rlcap.settings import read_settings as read_settings
 from rlcap.training import Trainer, TrainingOptions
 from rlcap.training.schedule import Constant, Schedule
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """What a YAML file of settings says.
-
-    Raises:
-        UserError: if it is missing or holds no settings.
-    """
-    try:
-        with path.open(encoding="utf-8") as file:
-            settings = yaml.safe_load(file)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(settings, dict):
-        raise UserError(f"{path} holds no settings: write lines such as training: {{steps: 1000}}")
-    return settings
 
 
 def device_named(name: str | None) -> torch.device:
@@ -89,9 +71,7 @@ class Experiment:
         reward = WeightedSum(self.rewards) if algorithm.rewarded else None
         if reward is not None:
             reward.prepare(references)
-        for name, metric in self.evaluation.metrics.items():
-            if metric.needs_images:
-                raise UserError(f"evaluation.metrics.{name} looks at images, which evaluation does not keep: drop it")
+        for metric in self.evaluation.metrics.values():
             metric.prepare(references)
         return Trainer(
             folder,

@@ -4,7 +4,7 @@ Axes: ``images``, ``samples``, ``captions`` (= images x samples, image-major), `
 ``regions``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -175,6 +175,7 @@ class Rollout:
         references: reference captions to learn from besides, equally many per image.
         decoded: captions decoded to make it, baselines included: what runs of equal budget have equally many of.
         stats: numbers to log, named as in ``rlcap.training.recorder``.
+        pending: adds the rewards, which were still being computed when acting was done; see ``settled``.
     """
 
     batch: Batch
@@ -190,6 +191,11 @@ class Rollout:
     references: Captions | None = None
     decoded: int = 0
     stats: Mapping[str, float] = field(default_factory=dict)
+    pending: Callable[["Rollout"], "Rollout"] | None = None
+
+    def settled(self) -> "Rollout":
+        """The rollout with its rewards, waited for if they are still being computed."""
+        return self if self.pending is None else self.pending(replace(self, pending=None))
 
     @property
     def captions_per_image(self) -> int:

@@ -12,7 +12,8 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
-from rewards.composite import FunctionReward, Term, WeightedSum
+from rewards.composite import Term, WeightedSum
+from rewards.function import FunctionReward
 from rlcap.algorithms.base import Algorithm, Scorer
 from rlcap.algorithms.baselines import NoBaseline
 from rlcap.algorithms.critics import Critic

@@ -185,10 +185,13 @@ def test_score_with_all_rewards_and_the_users_own(folder: Path, tmp_path: Path) 
     brevity = [1 / 6, 1 / 6, 1 / 3]
     assert [row["scores"]["my_rewards.brevity"] for row in written["captions"]] == brevity
     assert written["scores"]["my_rewards.brevity"]["value"] == pytest.approx(np.mean(brevity))
-    assert written["scores"]["my_rewards.Brevity"] == {"value": 1 / 3, "signature": "Brevity|v:0.1.0"}
+    own = written["scores"]["my_rewards.Brevity"]
+    assert own == {"value": 1 / 3, "interval": [0.0, 1.0], "signature": "Brevity|v:0.1.0"}
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == rewards
-    assert lines[0].split()[1:] == [f"{expected['CIDEr-D']:.4f}", "CIDEr-D|df:corpus|tok:ptb|eos:no|refs:2|v:0.1.0"]
+    low, high = written["scores"]["CIDEr-D"]["interval"]
+    shown = [f"{expected['CIDEr-D']:.4f}", f"[{low:.4f},", f"{high:.4f}]"]
+    assert lines[0].split()[1:] == [*shown, "CIDEr-D|df:corpus|tok:ptb|eos:no|refs:2|v:0.1.0"]
 
 
 def test_score_of_the_official_example(real_data: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -236,7 +239,7 @@ SCORE_MISTAKES = {
     "no function": (["--rewards", "my_rewards.nothing"], "has no attribute 'nothing'"),
     "raises": (["--rewards", "my_rewards.broken"], "'my_rewards.broken' failed: ZeroDivisionError"),
     "wrong length": (["--rewards", "my_rewards.short"], "function my_rewards.short gave shape (1,) for 4 captions"),
-    "images": (["--rewards", "my_rewards.brightness"], "rlcap score has no images"),
+    "images": (["--rewards", "my_rewards.brightness"], "looks at images, and there are none: give images (--images)"),
     "output exists": (["--output", "captions.json"], "captions.json exists: choose another --output"),
     "unknown option": (["--reward", "CIDEr-D"], "unrecognized arguments: --reward CIDEr-D"),
 }
@@ -335,7 +338,8 @@ def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main(["trian"])
     expected = (
-        "rlcap: error: no command 'trian'; there are quickstart, train, evaluate, caption, merge, score, report\n"
+        "rlcap: error: no command 'trian'; there are quickstart, train, evaluate, caption, merge, score, "
+        "fetch, report\n"
     )
     assert (stop.value.code, capsys.readouterr().err) == (2, expected)
 
@@ -365,7 +369,9 @@ def test_own_rewards_are_trained_with_and_stay_import_paths(trained: Path) -> No
     assert [row["step"] for row in steps] == [1, 2, 3, 4, 5, 6]
     assert all(0 < row["reward/brevity"] <= 1 and 0 <= row["reward/few"] <= 1 for row in steps)
     rewards = yaml.safe_load((trained / "run" / "config.yaml").read_text())["rewards"]
-    assert rewards["brevity"] == {"reward": OWN_FUNCTION, "weight": 0.5}
+    defaults = {"together": 16, "timeout": None, "independent": True}
+    function = {**OWN_FUNCTION, "init_args": {"function": "my_rewards.brevity", **defaults}}
+    assert rewards["brevity"] == {"reward": function, "weight": 0.5, "on_failure": "stop"}
     assert rewards["few"]["reward"] == {"class_path": "my_rewards.Brevity", "init_args": {"words": 4}}
     assert rewards["few"]["weight"] == 1.0
     few = scores_in(trained / "run" / "evaluation" / "test")["scores"]["few"]
@@ -465,7 +471,7 @@ def test_caption(trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 @pytest.mark.slow
 def test_a_reward_that_fails_in_training_is_named(trained: Path) -> None:
     for function, message in [
-        ("broken", f"reward 'own' failed: ZeroDivisionError: division by zero (in {trained / 'my_rewards.py'}, line"),
+        ("broken", "reward 'own' failed: ZeroDivisionError: division by zero, for caption '"),
         ("short", "reward 'own': function my_rewards.short gave shape (1,) for 24 captions: give one number per"),
     ]:
         config = tiny.experiment(tiny.SELF_CRITICAL)
@@ -481,10 +487,14 @@ def test_mistakes_from_a_shell(folder: Path) -> None:
     for arguments, line in [
         (
             ["trian"],
-            "rlcap: error: no command 'trian'; there are quickstart, train, evaluate, caption, merge, score, report",
+            "rlcap: error: no command 'trian'; there are quickstart, train, evaluate, caption, merge, score, "
+            "fetch, report",
         ),
         (["score", *FILES, "--candidates", "none.json"], "rlcap score: error: there is no file none.json"),
-        (["score", *FILES, "--rewards", "my_rewards.broken"], "failed: ZeroDivisionError: division by zero (in"),
+        (
+            ["score", *FILES, "--rewards", "my_rewards.broken"],
+            "failed: ZeroDivisionError: division by zero, for caption",
+        ),
     ]:
         done = rlcap(*arguments, cwd=folder, status=2)
         assert line in done.stderr

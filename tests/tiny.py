@@ -72,6 +72,16 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "rloo": _algorithm("rloo.RLOO", reuse={"minibatches": 2}, **SAMPLED),
 }
 
+RUNNING = {
+    "cider_d": {
+        "reward": {
+            "class_path": "rewards.RunningStandardized",
+            "init_args": {"reward": {"class_path": "rewards.cider.CiderD"}, "decay": 0.5},
+        }
+    }
+}
+"""A reward that learns from what all processes have scored."""
+
 
 def experiment(algorithm: dict[str, Any], **training: Any) -> dict[str, Any]:
     """A configuration as YAML would hold it."""

@@ -33,12 +33,14 @@ class Scored:
         total: the weighted sum, on the captions' device.
         terms: every raw, unweighted term by name.
         texts: the captions as they were scored.
-        seconds: how long scoring took.
+        failed: the share of captions that a term failed for, of every term that may fail.
+        seconds: how long the caller had to wait for scores.
     """
 
     total: Float[Tensor, " captions"]
     terms: Mapping[str, NDArray[np.float64]]
     texts: list[str]
+    failed: Mapping[str, float]
     seconds: float
 
     def stats(self, captions: Captions, rows: Int[Tensor, " chosen"]) -> dict[str, float]:
@@ -46,6 +48,7 @@ class Scored:
         chosen = rows.tolist()
         return {
             **{f"reward/{name}": float(values[chosen].mean()) for name, values in self.terms.items()},
+            **{f"reward/{name}/failed": share for name, share in self.failed.items()},
             "caption/length": float(captions.mask[rows].sum(dim=1).float().mean()),
             "caption/bad_ending_rate": float(np.mean([bad_ending(self.texts[row]) for row in chosen])),
             "time/reward": self.seconds,
@@ -59,8 +62,25 @@ class Scorer:
     policy: Policy
     reward: WeightedSum | None
 
+    def seen(self) -> NDArray[np.float64]:
+        """What rewards with running statistics have gathered since they were last asked."""
+        return np.zeros(0) if self.reward is None else self.reward.seen()
+
+    def learned(self, sums: NDArray[np.float64]) -> None:
+        """A step is done; told what the rewards of all processes have seen in it."""
+        if self.reward is not None:
+            self.reward.learned(sums)
+
     def __call__(self, captions: Captions, batch: Batch) -> Scored:
         """Detokenise and score.
+
+        Raises:
+            UserError: if there is no reward to score by.
+        """
+        return self.begin(captions, batch)()
+
+    def begin(self, captions: Captions, batch: Batch) -> Callable[[], Scored]:
+        """Detokenise and start scoring; what comes back waits for rewards that score in the background.
 
         Raises:
             UserError: if there is no reward to score by.
@@ -71,7 +91,7 @@ class Scorer:
         each = len(captions) // len(batch)
         texts = self.policy.detokenize(captions)
         closed = ended(captions.token_ids.masked_fill(~captions.mask, self.policy.pad_id), self.policy.eos_id)
-        scores = self.reward.score(
+        pending = self.reward.begin_scores(
             Candidates(
                 texts,
                 references=_repeat(batch.references, each),
@@ -81,8 +101,15 @@ class Scorer:
                 metadata=_repeat(batch.metadata, each) if batch.metadata else None,
             )
         )
-        total = torch.from_numpy(np.asarray(scores.total, dtype=np.float32)).to(captions.token_ids.device)
-        return Scored(total, scores.terms, texts, perf_counter() - began)
+        begun = perf_counter() - began
+
+        def finish() -> Scored:
+            waited = perf_counter()
+            scores = pending()
+            total = torch.from_numpy(np.asarray(scores.total, dtype=np.float32)).to(captions.token_ids.device)
+            return Scored(total, scores.terms, texts, scores.failed, begun + perf_counter() - waited)
+
+        return finish
 
 
 def _repeat(items: Iterable[_T], times: int) -> list[_T]:
@@ -121,9 +148,9 @@ Total = Callable[[Tensor], Tensor]
 class Algorithm(nn.Module, ABC):
     """A way to learn from images. Acting makes captions, weighing compares them, learning descends a loss.
 
-    A step of the loop calls, in this order: ``act`` on every micro-batch; ``weigh`` on all their rollouts together;
-    ``updates``; for each of those ``loss``, through the module's forward, and the optimizer; ``learned``. Only ``act``
-    and ``loss`` must be written.
+    A step of the loop calls, in this order: ``act`` on every micro-batch; ``weigh`` on all their rollouts together,
+    once their rewards are there; ``updates``; for each of those ``loss``, through the module's forward, and the
+    optimizer; ``learned``. Only ``act`` and ``loss`` must be written.
 
     Attributes:
         policy: the captioner that learns.
@@ -155,7 +182,7 @@ class Algorithm(nn.Module, ABC):
 
     @abstractmethod
     def act(self, batch: Batch, scorer: Scorer, key: tuple[int, ...]) -> Rollout:
-        """Make captions of the images and score them.
+        """Make captions of the images and score them, or begin to: ``Rollout.settled`` waits for what is pending.
 
         Args:
             batch: the images.

@@ -177,35 +177,38 @@ class PolicyGradient(Algorithm):
         )
 
     def act(self, batch: Batch, scorer: Scorer, key: tuple[int, ...]) -> Rollout:
-        """Draw captions and score them."""
+        """Draw captions and begin to score them."""
         encoded = self.policy.encode(batch)
         captions = self.draw(encoded, batch, key)
-        scored = scorer(captions, batch)
-        rewards = scored.total.reshape(len(batch), -1)
+        pending = scorer.begin(captions, batch)
         before = int(self.baseline.decodes_greedily)
         rows = captions.rows(len(batch))[:, before:].flatten()
-        greedy, sampled = rewards[:, 0] if before else None, rewards[:, before:]
         samples = captions.select(rows)
-        stats = {**scored.stats(captions, rows), "reward/sampled": float(sampled.mean())}
-        if greedy is not None:
-            stats["reward/greedy"] = float(greedy.mean())
         reference = None
         if self.needs_reference:
             if self.reference is None:
                 raise UserError("a KL penalty compares with a reference policy: set the algorithm's reference first")
             reference = self.reference.logprobs(batch, samples, self.sampling.uncut)
+
+        def rewarded(rollout: Rollout) -> Rollout:
+            scored = pending()
+            rewards = scored.total.reshape(len(batch), -1)
+            greedy, sampled = rewards[:, 0] if before else None, rewards[:, before:]
+            stats = {**scored.stats(captions, rows), "reward/sampled": float(sampled.mean())}
+            if greedy is not None:
+                stats["reward/greedy"] = float(greedy.mean())
+            return replace(rollout, rewards=sampled, greedy=greedy, stats={**rollout.stats, **stats})
+
         return Rollout(
             batch,
             samples,
             encoded=encoded,
-            rewards=sampled,
-            greedy=greedy,
             reference_logprobs=reference,
             references=choose_references(self.policy, batch, 1, self.max_length, key)
             if self.objective.teacher_forcing
             else None,
             decoded=len(captions),
-            stats=stats,
+            pending=rewarded,
         )
 
     # --- weighing
@@ -315,7 +318,9 @@ class PolicyGradient(Algorithm):
 def given(value: _T | None) -> _T:
     """A part of a rollout that acting or weighing must have left there."""
     if value is None:
-        raise ValueError("the rollout lacks a part: act and weigh come before loss")
+        raise ValueError(
+            "the rollout lacks a part: act and weigh come before loss, and in act only rollout.settled() has rewards"
+        )
     return value
 
 

@@ -5,8 +5,11 @@ epoch in an order that follows from the seed and the epoch alone. With several p
 batch, so that 2 processes of 16 images learn from the same 32 images as 1 process of 32.
 """
 
+import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -179,7 +182,7 @@ class BatchLoader:
             sampler=plan,
             num_workers=self._workers,
             collate_fn=_as_it_is,
-            worker_init_fn=_leave_signals_to_parent,
+            worker_init_fn=_Worker(os.getpid()),
             multiprocessing_context="fork" if self._workers > 0 and sys.platform == "linux" else None,
             generator=torch.Generator(),  # else each pass draws a number from the global one
         )
@@ -190,10 +193,22 @@ class BatchLoader:
         self.skipped += [bad.path for bad in read.bad if bad.path not in self.skipped]
 
 
-def _leave_signals_to_parent(worker: int) -> None:
-    """Ctrl-C and SIGTERM reach every process of a group; the loop decides when to stop, and reads on until then."""
-    for kind in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(kind, signal.SIG_IGN)
+@dataclass(frozen=True)
+class _Worker:
+    """Makes a process one that reads for its parent, and ends when the parent has, however that came about."""
+
+    parent: int
+
+    def __call__(self, worker: int) -> None:
+        # Ctrl-C and SIGTERM reach every process of a group; the loop decides when to stop, and reads on until then.
+        for kind in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(kind, signal.SIG_IGN)
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while os.getppid() == self.parent:
+            time.sleep(1.0)
+        os._exit(1)  # it may be stuck handing over an image that nobody takes
 
 
 def _as_it_is(value: Any) -> Any:

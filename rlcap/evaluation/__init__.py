@@ -1,5 +1,5 @@
 """Decode a split, score it, and write what came out."""
 
-from rlcap.evaluation.evaluate import Evaluation, EvaluationOptions, evaluate
+from rlcap.evaluation.evaluate import Evaluation, EvaluationOptions, predict, score
 
-__all__ = ["Evaluation", "EvaluationOptions", "evaluate"]
+__all__ = ["Evaluation", "EvaluationOptions", "predict", "score"]

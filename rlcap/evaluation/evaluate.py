@@ -4,15 +4,16 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import PIL.Image
 import torch
 
-from rewards.base import Candidates, Reward
+from rewards.base import Candidates, OpenedWhenRead, Reward
 from rewards.metrics import measure, standard_metrics
 from rewards.statistics import caption_statistics
 from rewards.tokenize import ptb_tokenize
@@ -23,6 +24,19 @@ from rlcap.types import Batch, UserError
 
 THUMBNAIL_PIXELS = 160
 Gather = Callable[[list[Any]], list[Any]]
+
+
+@dataclass(frozen=True)
+class KnownImage:
+    """An image of a split as metrics may need it.
+
+    Attributes:
+        open: gives the image in RGB.
+        metadata: what the data set knows of it.
+    """
+
+    open: Callable[[], PIL.Image.Image]
+    metadata: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -84,19 +98,19 @@ class Evaluation:
         _write_aside(folder / "scores.json", json.dumps(summary, indent=2) + "\n")
 
 
-def evaluate(
+def predict(
     policy: Policy,
     batches: Iterable[Batch],
-    options: EvaluationOptions,
+    decoding: Decoding,
     gather: Gather = list,
     progress: Callable[[int], object] = lambda images: None,
-) -> Evaluation:
-    """Decode every image of the batches and score the captions.
+) -> list[dict[str, Any]]:
+    """The policy's caption of every image of the batches: image_id, caption, ended, references; sorted by image.
 
     Args:
         policy: the captioner; its dropout is switched off meanwhile.
         batches: a split, each image once.
-        options: decoding and metrics.
+        decoding: greedy or beam search.
         gather: joins the predictions of several processes.
         progress: told how many images each batch held.
     """
@@ -105,7 +119,7 @@ def evaluate(
     predictions: list[dict[str, Any]] = []
     for batch in batches:
         with torch.no_grad():
-            captions = policy.caption(policy.encode(batch.to(policy.device)), options.decoding)
+            captions = policy.caption(policy.encode(batch.to(policy.device)), decoding)
         closed = ended(captions.token_ids.masked_fill(~captions.mask, policy.pad_id), policy.eos_id).tolist()
         for row, caption in enumerate(policy.detokenize(captions)):
             predictions.append(
@@ -118,16 +132,37 @@ def evaluate(
             )
         progress(len(batch))
     policy.train(training)
-    return score(sorted(gather(predictions), key=lambda prediction: str(prediction["image_id"])), options.all_metrics)
+    return sorted(gather(predictions), key=lambda prediction: str(prediction["image_id"]))
 
 
-def score(predictions: Sequence[Mapping[str, Any]], metrics: Mapping[str, Reward]) -> Evaluation:
-    """Score predictions already made; each needs image_id, caption, and references where a metric uses them."""
+def images_of(dataset: CaptionDataset, split: str) -> dict[str, KnownImage]:
+    """Every image of a split by its id: what opens it, and what the data set knows of it."""
+    return {
+        record.image_id: KnownImage(partial(dataset.open_image, record), record.metadata)
+        for record in dataset.records(split)
+    }
+
+
+def score(
+    predictions: Sequence[Mapping[str, Any]],
+    metrics: Mapping[str, Reward],
+    images: Mapping[str, KnownImage] | None = None,
+) -> Evaluation:
+    """Score predictions already made.
+
+    Args:
+        predictions: each with image_id, caption, ended, and references where a metric uses them.
+        metrics: by name.
+        images: by image_id; opened only for metrics that look at them, and only a few at a time.
+    """
+    known = [images[str(prediction["image_id"])] for prediction in predictions] if images is not None else None
     candidates = Candidates(
         [prediction["caption"] for prediction in predictions],
         references=[prediction["references"] for prediction in predictions],
         image_ids=[prediction["image_id"] for prediction in predictions],
+        images=OpenedWhenRead([image.open for image in known]) if known else None,
         ended=[prediction["ended"] for prediction in predictions],
+        metadata=[image.metadata for image in known] if known else None,
     )
     each, scores = measure(metrics, candidates)
     scored = [

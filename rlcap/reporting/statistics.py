@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from rewards.bootstrap import percentile_interval, resampled_times
+
 # Resampled scores held at once; bounds memory, not the result's precision.
 _CELLS = 4_000_000
 
@@ -86,16 +88,9 @@ def paired_bootstraps(
         raise ValueError("a paired bootstrap needs at least 1 image, got none")
     differences = after - before
     runs, images = differences.shape
-    means = np.empty((resamples, runs))
-    rows = max(1, _CELLS // images)
-    for start in range(0, resamples, rows):
-        stop = min(start + rows, resamples)
-        drawn = rng.integers(images, size=(stop - start, images))
-        drawn += np.arange(stop - start)[:, None] * images
-        times = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
-        means[start:stop] = times.astype(np.float64) @ differences.T / images
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail], axis=0)  # over resamples
+    blocks = resampled_times(images, resamples, rng, _CELLS)
+    means = np.concatenate([(differences @ times / images).T for times in blocks])
+    low, high = percentile_interval(means, confidence)
     return tuple(
         PairedDifference(
             images=images,

@@ -1,5 +1,6 @@
 """One step of the loop: act, weigh, descend; over micro-batches, processes and whatever reuse of rollouts there is."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -14,7 +15,7 @@ from rlcap.algorithms.base import Algorithm, Scorer
 from rlcap.functional.divergences import exact_kl
 from rlcap.training.options import TrainingOptions
 from rlcap.training.processes import Processes
-from rlcap.types import Batch, Loss, Rollout, Sampling
+from rlcap.types import Batch, Loss, Rollout, Sampling, UserError
 
 
 class Learner:
@@ -39,33 +40,40 @@ class Learner:
         self.rates = [float(group.setdefault("base_lr", group["lr"])) for group in optimizer.param_groups]
         self.sharding = processes.sharding
         self.module, self.optimizer = self.sharding.prepare(algorithm, optimizer, options)
+        self._ahead: list[Rollout] = []
 
-    def step(self, step: int, batches: Iterator[Batch], rate: float) -> dict[str, int | float]:
+    @property
+    def ahead(self) -> bool:
+        """Whether the captions of the next step are drawn already."""
+        return bool(self._ahead)
+
+    def step(
+        self, step: int, batches: Iterator[Batch], rate: float, draw_ahead: bool = False
+    ) -> dict[str, int | float]:
         """One step, counted from 1: what it was like, images and decoded captions of all processes included.
 
         Args:
             step: which.
             batches: where the micro-batches come from.
             rate: factor on the learning rate.
+            draw_ahead: whether to draw the next step's captions too, before this step's rewards are waited for.
         """
         began = perf_counter()
-        options, algorithm, processes = self.options, self.algorithm, self.processes
-        key = (options.seed, step)
-        # Dropout and the like draw from torch's global generator; tied to the step, a resumed run draws the same.
-        torch.manual_seed(options.seed + 1_000_003 * step + 7 * self.accelerator.process_index)
-        self.module.train(algorithm.dropout)
+        algorithm, processes = self.algorithm, self.processes
+        key = (self.options.seed, step)
         for group, base in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = base * rate
         clocks = {"time/data": 0.0, "time/rollout": 0.0, "time/update": 0.0}
-        rollouts: list[Rollout] = []
-        for _ in range(options.accumulate):
-            with _clock(clocks, "time/data"):
-                batch = next(batches)
-            with _clock(clocks, "time/rollout"):
-                rollouts.append(self._act(batch, key))
+        drawn = self._ahead
+        if not drawn:
+            self.scorer.seen()  # what was scored between steps is nothing to learn from
+            drawn = self._draw(step, batches, clocks)
+        self._ahead = self._draw(step + 1, batches, clocks) if draw_ahead else []
+        self._seed(step)
         with _clock(clocks, "time/rollout"):
-            rollouts = list(algorithm.weigh(rollouts, processes.sum))
-            kl = self._divergence(rollouts) if options.kl_every and step % options.kl_every == 0 else {}
+            rollouts = list(algorithm.weigh([rollout.settled() for rollout in drawn], processes.sum))
+            self._tell_rewards()
+            kl = self._divergence(rollouts) if self._measures_divergence(step) else {}
         with _clock(clocks, "time/update"):
             updates: list[dict[str, float]] = []
             for parts in algorithm.updates(rollouts, key):
@@ -74,6 +82,8 @@ class Learner:
                     break
         learned = {name: sum(update[name] for update in updates) / len(updates) for name in updates[0]}
         stats = self._means([rollout.stats for rollout in rollouts], rollouts) | kl | learned
+        if "time/reward" in stats:
+            stats["time/reward"] *= self.options.accumulate  # a mean over the micro-batches
         algorithm.learned(stats)
         counts = torch.tensor([sum(len(rollout.batch) for rollout in rollouts), sum(r.decoded for r in rollouts)])
         images, captions = (int(count) for count in processes.sum(counts).tolist())
@@ -87,9 +97,36 @@ class Learner:
             "time/step": perf_counter() - began,
         }
 
+    def _draw(self, step: int, batches: Iterator[Batch], clocks: dict[str, float]) -> list[Rollout]:
+        """The rollouts of a step's micro-batches, whose rewards may still be in the making."""
+        self._seed(step)
+        rollouts: list[Rollout] = []
+        for _ in range(self.options.accumulate):
+            with _clock(clocks, "time/data"):
+                batch = next(batches)
+            with _clock(clocks, "time/rollout"):
+                rollouts.append(self._act(batch, (self.options.seed, step)))
+        return rollouts
+
+    def _seed(self, step: int) -> None:
+        """Tie to the step what dropout and the like draw from the global generator: a resumed run draws the same."""
+        torch.manual_seed(self.options.seed + 1_000_003 * step + 7 * self.accelerator.process_index)
+        self.module.train(self.algorithm.dropout)
+
+    def _tell_rewards(self) -> None:
+        """Tell rewards with running statistics what those of all processes have seen in this step."""
+        seen = torch.from_numpy(self.scorer.seen())
+        self.scorer.learned((self.processes.sum(seen) if len(seen) else seen).cpu().numpy())
+
+    def _measures_divergence(self, step: int) -> bool:
+        every = self.options.kl_every
+        return every > 0 and step % every == 0
+
     def _act(self, batch: Batch, key: tuple[int, ...]) -> Rollout:
         """A micro-batch's rollout, its encodings kept with their graph where learning follows at once."""
-        keep = self.options.accumulate == 1 and not self.processes.sharded and not self.algorithm.reuses
+        options = self.options
+        at_once = options.accumulate == 1 and not options.overlap_rewards
+        keep = at_once and not self.processes.sharded and not self.algorithm.reuses
         with torch.set_grad_enabled(keep), self.sharding.autocast(), self.sharding.whole(self.module):
             batch = self.algorithm.policy.with_features(batch.to(self.accelerator.device))
             rollout = self.algorithm.act(batch, self.scorer, key)
@@ -150,19 +187,32 @@ class Learner:
     # --- keeping
 
     def state(self) -> tuple[Algorithm | None, dict[str, Any]]:
-        """The algorithm to save, in the main process at least, and the optimizer's state; all processes take part."""
+        """The algorithm to save, in the main process at least; the state of optimizer and rewards. All take part."""
         scaler = self.accelerator.scaler
         state = {
             "optimizer": self.sharding.optimizer_state(self.optimizer),
             "scaler": scaler and scaler.state_dict(),
+            "rewards": self._rewards_state(),
         }
         return self.sharding.plain(self.algorithm), state
 
+    def _rewards_state(self) -> Any:
+        """What the rewards have learned, as it will be read again: with plain numbers in place of numpy's."""
+        state = {} if self.scorer.reward is None else self.scorer.reward.state()
+        try:
+            return json.loads(json.dumps(state))
+        except TypeError as error:
+            raise UserError(
+                f"a checkpoint cannot keep the state of a reward ({error}): give numbers, texts, lists and mappings"
+            ) from error
+
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Give the optimizer its state back."""
+        """Give optimizer and rewards their state back."""
         self.sharding.load_optimizer_state(self.optimizer, state["optimizer"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
+        if self.scorer.reward is not None:
+            self.scorer.reward.load_state(state.get("rewards", {}))
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Give the algorithm weights back."""

@@ -40,6 +40,11 @@ class TrainingOptions:
             that the policy's own settings freeze.
         gradient_checkpointing: compute activations again in the backward pass instead of keeping them, block by block:
             less memory, about a third more time for learning, none for decoding.
+        overlap_rewards: score a step's captions while the next step's are decoded, for rewards that score in the
+            background. Learning is then one update late: captions come from the policy before the latest update, which
+            the ratio of PPO and GRPO accounts for and a plain policy gradient ignores (Noukhovitch et al. 2024). Not
+            across a measurement or a checkpoint, so that a run resumes exactly from one that was due; stopped by hand
+            in between, it goes on with captions drawn afresh.
         trackers: where accelerate logs besides, such as ``tensorboard``.
     """
 
@@ -61,6 +66,7 @@ class TrainingOptions:
     features: str | None = None
     freeze: tuple[str, ...] = ()
     gradient_checkpointing: bool = False
+    overlap_rewards: bool = False
     trackers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ stand apart in ``timings.jsonl``.
 |---|---|
 | step, epoch, images, captions | optimizer steps taken; epoch from 0; images seen and captions decoded so far |
 | reward/<name> | mean raw, unweighted reward of the sampled captions, never the advantage |
+| reward/<name>/failed | share of captions for which a term failed that may: ``on_failure`` is zero or skip |
 | reward/sampled, reward/greedy | mean weighted reward of the sampled and of the greedy captions |
 | reward/penalized | reward/sampled less the KL penalty, if there is one |
 | advantage/std | standard deviation of the advantages of the step |
@@ -27,7 +28,7 @@ stand apart in ``timings.jsonl``.
 | learning_rate | of the first parameter group |
 | <split>/<metric>, <split>/<statistic> | a measurement on a held-out split, in a line of its own |
 | time/data, time/rollout, time/update | seconds spent waiting for images, acting (rewards included), learning |
-| time/reward, time/step | seconds spent scoring, and in the whole step |
+| time/reward, time/step | seconds spent scoring or waiting for scores, and in the whole step |
 
 (1) The exact divergence of the next-word distributions at temperature 1, summed along each sampled caption.
 """

@@ -1,8 +1,9 @@
 """The one loop: act, learn, record, measure, keep. Every algorithm runs in it; nothing else uses accelerate."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,14 @@ from rlcap.algorithms.base import Algorithm, Scorer, learning
 from rlcap.data.base import CaptionDataset
 from rlcap.data.features import Features
 from rlcap.data.loader import BatchLoader, loader, training_batches
-from rlcap.evaluation.evaluate import Evaluation, EvaluationOptions, evaluate, write_thumbnails
+from rlcap.evaluation.evaluate import (
+    Evaluation,
+    EvaluationOptions,
+    images_of,
+    predict,
+    score,
+    write_thumbnails,
+)
 from rlcap.policies.base import Policy, load_policy
 from rlcap.policies.freezing import freeze
 from rlcap.policies.recompute import recompute_activations
@@ -72,10 +80,13 @@ class Trainer:
         self.dataset = dataset
         self.reward = reward
         self._features: dict[str, Features] = {}
+        self._epochs: deque[int] = deque()  # of the batches read and not yet learned from
         self.features_place = FeaturesPlace.of(options.features, folder)
         self.accelerator = accelerator_of(options, folder)
         self.processes = Processes(self.accelerator)
         self.algorithm = algorithm.to(self.accelerator.device)
+        for scores in [*([] if reward is None else [reward]), *evaluation.all_metrics.values()]:
+            scores.to(str(self.accelerator.device))
         self.scorer = Scorer(self.policy, reward)
         self.checkpoints = Checkpoints(folder / "checkpoints", options.keep_checkpoints)
 
@@ -114,7 +125,9 @@ class Trainer:
         Raises:
             Interrupted: if the user pressed Ctrl-C; a checkpoint was saved.
         """
-        with self.features_place.opened(self.accelerator.is_main_process):
+        with self.features_place.opened(self.accelerator.is_main_process), ExitStack() as used:
+            for metric in self.evaluation.all_metrics.values():
+                used.callback(metric.close)
             return self._run()
 
     def _run(self) -> Evaluation | None:
@@ -136,6 +149,8 @@ class Trainer:
         finally:
             if recorder is not None:
                 recorder.close()
+            if self.reward is not None:
+                self.reward.close()
             for tracker in self.accelerator.trackers:  # end_training would part the processes before the test
                 tracker.finish()
             _report_skipped(batches, "train")
@@ -155,9 +170,10 @@ class Trainer:
         if self.progress.collapsed:
             return
         stream = training_batches(batches, options.seed, self.progress.step * options.accumulate)
+        interrupted = False
         with closing(stream), self._bar(options.steps, "training", initial=self.progress.step) as bar:
             for step in range(self.progress.step + 1, options.steps + 1):
-                values = self._step(step, stream)
+                values = self._step(step, stream, draw_ahead=self._draws_ahead(step) and not interrupted)
                 if step % options.log_every == 0 or step == options.steps:
                     self._record(recorder, values)
                 bar.update()
@@ -172,8 +188,9 @@ class Trainer:
                         raise
                     if not last:
                         self._guard(value)
-                stop = self.processes.any(interrupts.asked)
+                interrupted = self.processes.any(interrupts.asked)
                 last = last or self.progress.collapsed
+                stop = interrupted and not self.learner.ahead  # what is drawn is learned from first
                 if last or stop or _due(step, options.checkpoint_every) or self.progress.best_step == step:
                     self._save()
                 if self.progress.collapsed:
@@ -183,18 +200,24 @@ class Trainer:
                         f"stopped after step {step} of {options.steps}; go on with: rlcap train --resume {self.folder}"
                     )
 
-    def _step(self, step: int, stream: Iterator[tuple[int, Batch]]) -> dict[str, int | float]:
+    def _draws_ahead(self, step: int) -> bool:
+        """Whether the next step's captions are drawn before this step's are learned from: not past what is kept."""
+        options = self.options
+        kept = _due(step, options.evaluate_every) or _due(step, options.checkpoint_every) or step == options.steps
+        return options.overlap_rewards and self.algorithm.rewarded and not kept
+
+    def _step(self, step: int, stream: Iterator[tuple[int, Batch]], draw_ahead: bool = False) -> dict[str, int | float]:
         """One step of the learner, and how far the run has come with it."""
         before = self.progress
-        epochs: list[int] = []
 
         def batches() -> Iterator[Batch]:
             for epoch, batch in stream:
-                epochs.append(epoch)
+                self._epochs.append(epoch)
                 yield batch
 
         rate = self.schedule.factor(step, self.options.steps) * before.rate
-        values = self.learner.step(step, batches(), rate)
+        values = self.learner.step(step, batches(), rate, draw_ahead)
+        epochs = [self._epochs.popleft() for _ in range(self.options.accumulate)]
         images, captions = int(values.pop("images")), int(values.pop("captions"))
         self.progress = replace(before, step=step, images=before.images + images, captions=before.captions + captions)
         return {**self._position(epochs[-1]), **values}
@@ -258,9 +281,11 @@ class Trainer:
         """Measure a split, every process its share; the main process gets the result."""
         batches = self._loader(split, self.evaluation.images_per_batch, with_images=False)
         with self._bar(batches.length, f"decoding {split}", leave=False) as bar:
-            evaluation = evaluate(policy, batches, self.evaluation, gather_object, bar.update)
+            predictions = predict(policy, batches, self.evaluation.decoding, gather_object, bar.update)
         _report_skipped(batches, split)
-        return evaluation if self.accelerator.is_main_process else None
+        if not self.accelerator.is_main_process:
+            return None
+        return score(predictions, self.evaluation.all_metrics, images_of(self.dataset, split))
 
     def _test(self) -> Evaluation | None:
         split = self.evaluation.test

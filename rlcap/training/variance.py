@@ -27,7 +27,7 @@ def gradient_variance(
     summed: Tensor | None = None
     squares = 0.0
     for number in range(rollouts):
-        rollout = algorithm.act(batch, scorer, (*key, number))
+        rollout = algorithm.act(batch, scorer, (*key, number)).settled()
         (rollout,) = algorithm.weigh([rollout], lambda value: value)
         mean = algorithm.loss(rollout).mean(algorithm.units(rollout))
         parts = torch.autograd.grad(mean, parameters, allow_unused=True)

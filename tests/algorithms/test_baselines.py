@@ -57,10 +57,10 @@ def test_running_mean_is_kept_with_the_weights() -> None:
 def test_running_mean_follows_the_rewards_of_the_run(policy: TinyViT, batch: Batch) -> None:
     """The first step is compared with 0, the second with the first one's mean."""
     algorithm = Reinforce(policy, RunningMean(), 2, LENGTH)
-    (first,) = algorithm.weigh([algorithm.act(batch, scorer(policy), (0, 1))], alone)
+    (first,) = algorithm.weigh([algorithm.act(batch, scorer(policy), (0, 1)).settled()], alone)
     torch.testing.assert_close(first.advantages[:, 0], first.rewards.flatten())
     algorithm.learned(first.stats)
-    (second,) = algorithm.weigh([algorithm.act(batch, scorer(policy), (0, 2))], alone)
+    (second,) = algorithm.weigh([algorithm.act(batch, scorer(policy), (0, 2)).settled()], alone)
     expected = second.rewards.flatten() - first.rewards.mean()
     assert first.rewards.mean() != 0
     torch.testing.assert_close(second.advantages[:, 0], expected, rtol=1e-5, atol=1e-6)
@@ -70,7 +70,7 @@ def test_running_mean_follows_the_rewards_of_the_run(policy: TinyViT, batch: Bat
 
 
 def rewarded(algorithm: Reinforce, batch: Batch, rewards: torch.Tensor) -> Rollout:
-    rollout = algorithm.act(batch, scorer(algorithm.policy), (0, 1))
+    rollout = algorithm.act(batch, scorer(algorithm.policy), (0, 1)).settled()
     return replace(rollout, rewards=rewards)
 
 

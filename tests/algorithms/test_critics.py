@@ -37,7 +37,7 @@ def actor_critic(policy: Policy, critic: type[Critic] = SharedCritic, detach: bo
 
 
 def weighed(algorithm: PolicyGradient, batch: Batch) -> Rollout:
-    (rollout,) = algorithm.weigh([algorithm.act(batch, scorer(algorithm.policy), (0, 1))], alone)
+    (rollout,) = algorithm.weigh([algorithm.act(batch, scorer(algorithm.policy), (0, 1)).settled()], alone)
     return rollout
 
 
@@ -173,7 +173,7 @@ def test_critics_learn_the_expected_reward(
 
 def test_token_rewards_are_the_captions_at_its_last_token(policy: TinyViT, batch: Batch) -> None:
     algorithm = actor_critic(policy)
-    rollout = algorithm.act(batch, scorer(policy), (0, 1))
+    rollout = algorithm.act(batch, scorer(policy), (0, 1)).settled()
     (weighed,) = token_rewards(algorithm, [rollout], alone)
     for row, mask, reward in zip(
         weighed.token_rewards.tolist(), rollout.captions.mask.tolist(), rollout.rewards.flatten().tolist(), strict=True

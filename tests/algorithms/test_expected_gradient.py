@@ -184,7 +184,7 @@ def test_the_critic_of_these_tests_is_perfect(policy: TinyViT, batch: Batch) -> 
 
 
 def constant_advantages(policy: TinyViT, batch: Batch, algorithm: PolicyGradient) -> torch.Tensor:
-    rollout = algorithm.act(batch, scorer(policy, constant), (0, 1))
+    rollout = algorithm.act(batch, scorer(policy, constant), (0, 1)).settled()
     (rollout,) = algorithm.weigh([rollout], alone)
     assert rollout.advantages is not None
     return rollout.advantages

@@ -57,7 +57,7 @@ def test_standardized_advantages_are_divided_by_the_steps_std(
     plain = reinforce(policy, Objective(), baseline(), 3)
     standard = reinforce(policy, Objective(standardize=True), baseline(), 3)
     parts = [batch.select(torch.tensor(chosen)) for chosen in ([0, 1], [2])]
-    rollouts = [plain.act(part, scorer(policy), (0, 1)) for part in parts]
+    rollouts = [plain.act(part, scorer(policy), (0, 1)).settled() for part in parts]
     spread = torch.cat([rollout.rewards.flatten() for rollout in rollouts]).std(correction=0)
     assert spread > 0.1
     for one, other in zip(plain.weigh(rollouts, alone), standard.weigh(rollouts, alone), strict=True):
@@ -66,7 +66,7 @@ def test_standardized_advantages_are_divided_by_the_steps_std(
 
 def test_standardized_actor_critic_rewards_are_divided_by_the_steps_std(policy: TinyViT, batch: Batch) -> None:
     algorithm = ActorCritic(policy, SharedCritic, 3, LENGTH, objective=Objective(standardize=True))
-    rollout = algorithm.act(batch, scorer(policy), (0, 1))
+    rollout = algorithm.act(batch, scorer(policy), (0, 1)).settled()
     (weighed,) = algorithm.weigh([rollout], alone)
     expected = rollout.rewards.flatten() / rollout.rewards.std(correction=0)
     torch.testing.assert_close(weighed.token_rewards.sum(dim=1), expected, rtol=1e-5, atol=1e-6)
@@ -75,7 +75,7 @@ def test_standardized_actor_critic_rewards_are_divided_by_the_steps_std(policy: 
 def test_standardized_ppo_advantages_have_mean_0_and_std_1_over_tokens(policy: TinyViT, batch: Batch) -> None:
     algorithm = PPO(policy, SharedCritic, 3, LENGTH, objective=Objective(standardize=True))
     parts = [batch.select(torch.tensor(chosen)) for chosen in ([0, 1], [2])]
-    weighed = algorithm.weigh([algorithm.act(part, scorer(policy), (0, 1)) for part in parts], alone)
+    weighed = algorithm.weigh([algorithm.act(part, scorer(policy), (0, 1)).settled() for part in parts], alone)
     tokens = torch.cat([rollout.advantages[rollout.captions.mask] for rollout in weighed])
     assert tokens.mean().item() == pytest.approx(0, abs=1e-6)
     assert tokens.std(correction=0).item() == pytest.approx(1, rel=1e-5)
@@ -88,7 +88,7 @@ def test_equal_rewards_are_not_blown_up_by_standardizing(policy: TinyViT, batch:
     objective = Objective(standardize=True)
 
     def weighed(algorithm: PolicyGradient) -> Tensor:
-        rollout = algorithm.act(batch, scorer(policy, lambda captions: [reward] * len(captions)), (0, 1))
+        rollout = algorithm.act(batch, scorer(policy, lambda captions: [reward] * len(captions)), (0, 1)).settled()
         (rollout,) = algorithm.weigh([rollout], alone)
         return rollout.advantages if rollout.token_rewards is None else rollout.token_rewards
 
@@ -111,7 +111,7 @@ def test_mixed_loss_is_the_sum_of_both(policy: TinyViT, batch: Batch, normalizat
     """0.3 of torch's cross-entropy per reference token, besides the loss without it."""
     mixed = reinforce(policy, Objective(normalization, teacher_forcing=0.3), Greedy(), 2)
     plain = reinforce(policy, Objective(normalization), Greedy(), 2)
-    (rollout,) = mixed.weigh([mixed.act(batch, scorer(policy), (0, 1))], alone)
+    (rollout,) = mixed.weigh([mixed.act(batch, scorer(policy), (0, 1)).settled()], alone)
     references = choose_references(policy, batch, 1, LENGTH, (0, 1))
     assert torch.equal(rollout.references.token_ids, references.token_ids)
     whole = Captions(references.token_ids, torch.ones_like(references.mask))
@@ -137,7 +137,7 @@ def test_entropy_bonus_has_the_gradient_of_the_mean_entropy(
     sampling = Sampling(temperature=0.7)
     objective = Objective(normalization, entropy_bonus=0.5)
     algorithm = Reinforce(policy, NoBaseline(), 2, LENGTH, sampling, objective)
-    rollout = algorithm.act(batch, scorer(policy, lambda captions: [0.0] * len(captions)), (0, 1))
+    rollout = algorithm.act(batch, scorer(policy, lambda captions: [0.0] * len(captions)), (0, 1)).settled()
     (rollout,) = algorithm.weigh([replace(rollout, encoded=None)], alone)
     captions = rollout.captions
     whole = Captions(captions.token_ids, torch.ones_like(captions.mask))
@@ -299,7 +299,7 @@ def test_nothing_is_penalized_where_nothing_has_moved(policy: TinyViT, batch: Ba
     objective = Objective(kl=KLPenalty(reward=2.0, loss=2.0))
     algorithm = reinforce(policy, objective, samples=2)
     algorithm.reference = Reference(policy)
-    rollout = algorithm.act(batch, scorer(policy), (0, 1))
+    rollout = algorithm.act(batch, scorer(policy), (0, 1)).settled()
     assert algorithm.kl_penalty(rollout).abs().max() < 1e-5  # decoding and scoring round differently
     (weighed,) = algorithm.weigh([rollout], alone)
     plain = reinforce(policy, Objective(), samples=2)
@@ -345,7 +345,7 @@ def test_an_adapted_scale_weighs_both_penalties(policy: TinyViT, batch: Batch, r
 def test_constant_reward_leaves_only_what_is_added(policy: TinyViT, batch: Batch) -> None:
     """The control experiment: with siblings as baseline an entropy bonus is all that is descended."""
     algorithm = reinforce(policy, Objective(entropy_bonus=0.5), LeaveOneOut(), 2)
-    rollout = algorithm.act(batch, scorer(policy, constant), (0, 1))
+    rollout = algorithm.act(batch, scorer(policy, constant), (0, 1)).settled()
     silent = replace(rollout, rewards=torch.zeros_like(rollout.rewards))
     (rollout,), (silent,) = (algorithm.weigh([replace(one, encoded=None)], alone) for one in (rollout, silent))
     assert_same_gradient(step_gradient(algorithm, rollout), step_gradient(algorithm, silent))
@@ -371,7 +371,7 @@ def test_a_penalty_without_a_reference_is_said(policy: TinyViT, batch: Batch) ->
     algorithm = reinforce(policy, Objective(kl=KLPenalty(reward=0.1)))
     assert algorithm.needs_reference
     with pytest.raises(UserError, match="set the algorithm's reference first"):
-        algorithm.act(batch, scorer(policy), (0, 1))
+        algorithm.act(batch, scorer(policy), (0, 1)).settled()
 
 
 def test_a_penalty_on_a_cut_distribution_is_refused(policy):

@@ -38,7 +38,7 @@ CLIPPED = {
 
 
 def weighed(algorithm: PolicyGradient, batch: Batch) -> Rollout:
-    (rollout,) = algorithm.weigh([algorithm.act(batch, scorer(algorithm.policy), (0, 1))], alone)
+    (rollout,) = algorithm.weigh([algorithm.act(batch, scorer(algorithm.policy), (0, 1)).settled()], alone)
     return replace(rollout, encoded=None)
 
 

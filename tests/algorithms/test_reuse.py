@@ -125,7 +125,7 @@ def test_mistakes_are_said() -> None:
 def test_minibatches_add_up_to_the_gradient_of_the_whole(policy: TinyViT, batch: Batch) -> None:
     """Each minibatch's loss is a sum over its captions: before anything moves the sums add up."""
     whole: PolicyGradient = GRPO(policy, 2, LENGTH)
-    (rollout,) = whole.weigh([whole.act(batch, scorer(policy), (0, 1))], alone)
+    (rollout,) = whole.weigh([whole.act(batch, scorer(policy), (0, 1)).settled()], alone)
     total = whole.loss(rollout).totals["policy"]
     parts = [part for update in Reuse(minibatches=3).updates([rollout], (0, 1)) for part in update]
     assert [len(part.batch) for part in parts] == [1, 1, 1]

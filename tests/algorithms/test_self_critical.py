@@ -44,7 +44,7 @@ def test_learning_log_probabilities_are_those_of_acting(policy: TinyViT, batch: 
     algorithm = SelfCritical(
         policy, samples_per_image=4, max_length=LENGTH, sampling=Sampling(temperature=1.3, top_k=2)
     )
-    rollout = algorithm.act(batch, scorer(policy), (0, 1))
+    rollout = algorithm.act(batch, scorer(policy), (0, 1)).settled()
     logprobs = policy.logprobs(rollout.encoded.repeat(4), rollout.captions, algorithm.sampling)
     torch.testing.assert_close(logprobs, rollout.captions.logprobs, rtol=0, atol=1e-5)
 
@@ -52,7 +52,7 @@ def test_learning_log_probabilities_are_those_of_acting(policy: TinyViT, batch: 
 @pytest.mark.parametrize("samples", [1, 2, 5])
 def test_advantages_compare_samples_with_their_own_greedy_caption(policy: TinyViT, batch: Batch, samples: int) -> None:
     algorithm = SelfCritical(policy, samples_per_image=samples, max_length=LENGTH)
-    (rollout,) = algorithm.weigh([algorithm.act(batch, scorer(policy), (0, 1))], alone)
+    (rollout,) = algorithm.weigh([algorithm.act(batch, scorer(policy), (0, 1)).settled()], alone)
     greedy = np.array(reds(policy.detokenize(policy.caption(policy.encode(batch), Decoding(max_length=LENGTH)))))
     assert len(set(greedy)) == 3
     sampled = np.array(reds(policy.detokenize(rollout.captions))).reshape(3, samples)
@@ -65,7 +65,7 @@ def test_advantages_compare_samples_with_their_own_greedy_caption(policy: TinyVi
 
 def test_constant_reward_gives_no_gradient(policy: TinyViT, batch: Batch) -> None:
     algorithm = SelfCritical(policy, max_length=LENGTH)
-    rollout = algorithm.act(batch, scorer(policy, constant), (0, 1))
+    rollout = algorithm.act(batch, scorer(policy, constant), (0, 1)).settled()
     (rollout,) = algorithm.weigh([rollout], alone)
     algorithm.loss(rollout).mean({"policy": 1.0}).backward()
     assert all(p.grad is None or not p.grad.any() for p in policy.parameters())
@@ -77,7 +77,7 @@ def test_each_image_is_encoded_once_a_step(policy: TinyViT, batch: Batch) -> Non
         lambda module, inputs, kwargs, output: rows.append(len(kwargs["pixel_values"])), with_kwargs=True
     )
     algorithm = SelfCritical(policy, samples_per_image=7, max_length=LENGTH)
-    (rollout,) = algorithm.weigh([algorithm.act(batch, scorer(policy), (0, 1))], alone)
+    (rollout,) = algorithm.weigh([algorithm.act(batch, scorer(policy), (0, 1)).settled()], alone)
     algorithm.loss(rollout).mean({"policy": 1.0}).backward()
     assert rows == [len(batch)]
     assert any(parameter.grad is not None and parameter.grad.any() for parameter in policy.encoder.parameters())
@@ -88,7 +88,7 @@ def test_each_image_is_encoded_once_a_step(policy: TinyViT, batch: Batch) -> Non
 
 def test_beams_are_those_of_beam_search_and_compared_with_one_another(policy: TinyViT, batch: Batch) -> None:
     algorithm = BeamSelfCritical(policy, beams=4, max_length=LENGTH)
-    (rollout,) = algorithm.weigh([algorithm.act(batch, scorer(policy), (0, 1))], alone)
+    (rollout,) = algorithm.weigh([algorithm.act(batch, scorer(policy), (0, 1)).settled()], alone)
     searched = policy.caption(policy.encode(batch), Decoding(beams=4, max_length=LENGTH), each=4)
     assert torch.equal(rollout.captions.token_ids, searched.token_ids)
     assert torch.equal(rollout.captions.mask, searched.mask)
@@ -105,14 +105,14 @@ def test_the_search_is_as_wide_as_said(policy: TinyViT, batch: Batch) -> None:
     encoded = policy.encode(batch)
     narrow, wide = (policy.caption(encoded, Decoding(beams=beams, max_length=8), each=3) for beams in (3, 4))
     assert policy.detokenize(narrow) != policy.detokenize(wide)
-    rollout = BeamSelfCritical(policy, beams=3, max_length=8).act(batch, scorer(policy), (0, 1))
+    rollout = BeamSelfCritical(policy, beams=3, max_length=8).act(batch, scorer(policy), (0, 1)).settled()
     assert torch.equal(rollout.captions.token_ids, narrow.token_ids)
 
 
 def test_beams_learn_by_the_log_probability_of_the_policy_itself(policy: TinyViT, batch: Batch) -> None:
     """The loss by hand: minus advantage times log-probability, a mean over 12 captions."""
     algorithm = BeamSelfCritical(policy, beams=4, max_length=LENGTH)
-    (rollout,) = algorithm.weigh([algorithm.act(batch, scorer(policy), (0, 1))], alone)
+    (rollout,) = algorithm.weigh([algorithm.act(batch, scorer(policy), (0, 1)).settled()], alone)
     logprobs = policy.logprobs(policy.encode(batch).repeat(4), rollout.captions, PLAIN).sum(dim=1)
     expected = -(rollout.advantages[:, 0] * logprobs).mean()
     torch.testing.assert_close(algorithm.loss(rollout).mean(algorithm.units(rollout)), expected, rtol=1e-5, atol=1e-6)
@@ -120,7 +120,7 @@ def test_beams_learn_by_the_log_probability_of_the_policy_itself(policy: TinyViT
 
 def test_new_self_critical_is_reinforce_against_siblings(policy: TinyViT, batch: Batch) -> None:
     algorithm = NewSelfCritical(policy, samples_per_image=3, max_length=LENGTH)
-    (rollout,) = algorithm.weigh([algorithm.act(batch, scorer(policy), (0, 1))], alone)
+    (rollout,) = algorithm.weigh([algorithm.act(batch, scorer(policy), (0, 1)).settled()], alone)
     rewards = np.array(reds(policy.detokenize(rollout.captions))).reshape(3, 3)
     others = (rewards.sum(axis=1, keepdims=True) - rewards) / 2
     np.testing.assert_allclose(rollout.advantages[:, 0].numpy(), (rewards - others).flatten(), rtol=1e-5, atol=1e-6)

@@ -17,7 +17,7 @@ def mean(algorithm, rollout) -> torch.Tensor:
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_loss_is_cross_entropy_of_the_references(policy, batch, smoothing):
     algorithm = TeacherForcing(policy, captions_per_image=2, label_smoothing=smoothing)
-    rollout = algorithm.act(batch, Scorer(policy, None), (0, 1))
+    rollout = algorithm.act(batch, Scorer(policy, None), (0, 1)).settled()
     captions = rollout.captions
     whole = Captions(captions.token_ids, torch.ones_like(captions.mask))
     logits, _ = policy.score_tokens(policy.encode(batch).repeat(2), whole)
@@ -35,7 +35,7 @@ def test_gradient_equals_finite_differences(policy, batch, normalization):
 
     def loss() -> torch.Tensor:
         # log-probabilities are made in float32, so differences carry about 1e-6 of rounding
-        return mean(algorithm, algorithm.act(batch, Scorer(policy, None), (0, 1)))
+        return mean(algorithm, algorithm.act(batch, Scorer(policy, None), (0, 1)).settled())
 
     weight = policy.project[1].weight
     (gradient,) = torch.autograd.grad(loss(), weight)
@@ -57,17 +57,18 @@ def test_each_image_is_encoded_once_for_all_its_references(policy, batch):
         lambda module, inputs, kwargs, output: rows.append(len(kwargs["pixel_values"])), with_kwargs=True
     )
     algorithm = TeacherForcing(policy, captions_per_image=2)
-    mean(algorithm, algorithm.act(batch, Scorer(policy, None), (0, 1))).backward()
+    mean(algorithm, algorithm.act(batch, Scorer(policy, None), (0, 1)).settled()).backward()
     assert rows == [len(batch)]
 
 
 def test_references_are_drawn_anew_at_each_step_and_repeat_when_too_few(policy, batch):
     algorithm = TeacherForcing(policy, captions_per_image=1)
     chosen = {
-        tuple(policy.detokenize(algorithm.act(batch, Scorer(policy, None), (0, step)).captions)) for step in range(20)
+        tuple(policy.detokenize(algorithm.act(batch, Scorer(policy, None), (0, step)).settled().captions))
+        for step in range(20)
     }
     assert len(chosen) > 1
-    again = TeacherForcing(policy, captions_per_image=3).act(batch, Scorer(policy, None), (0, 1))
+    again = TeacherForcing(policy, captions_per_image=3).act(batch, Scorer(policy, None), (0, 1)).settled()
     assert len(again.captions) == 9
     for references, row in zip(batch.references, range(0, 9, 3), strict=True):
         assert set(policy.detokenize(again.captions)[row : row + 3]) == set(references)
@@ -76,11 +77,13 @@ def test_references_are_drawn_anew_at_each_step_and_repeat_when_too_few(policy, 
 def test_scheduled_sampling_replaces_inputs_but_not_targets(policy, batch):
     plain = TeacherForcing(policy, captions_per_image=2)
     mixed = TeacherForcing(policy, captions_per_image=2, scheduled_sampling=0.9)
-    rollout = plain.act(batch, Scorer(policy, None), (0, 1))
+    rollout = plain.act(batch, Scorer(policy, None), (0, 1)).settled()
     torch.manual_seed(0)
     assert mean(mixed, rollout).item() != pytest.approx(mean(plain, rollout).item())
     # the first word has no input to replace: captions of one token cannot differ
-    short = TeacherForcing(policy, captions_per_image=2, max_length=1).act(batch, Scorer(policy, None), (0, 1))
+    short = (
+        TeacherForcing(policy, captions_per_image=2, max_length=1).act(batch, Scorer(policy, None), (0, 1)).settled()
+    )
     torch.testing.assert_close(mean(mixed, short), mean(plain, short))
 
 
@@ -91,4 +94,4 @@ def test_mistakes_are_said(policy, batch):
         TeacherForcing(policy, captions_per_image=0)
     bare = Batch(("x",), ((),), pixel_values=batch.pixel_values[:1])
     with pytest.raises(UserError, match="image x has no reference captions"):
-        TeacherForcing(policy).act(bare, Scorer(policy, None), (0, 1))
+        TeacherForcing(policy).act(bare, Scorer(policy, None), (0, 1)).settled()

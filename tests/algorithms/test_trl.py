@@ -107,7 +107,7 @@ def grpo_trainer() -> Stand:
 
 
 def drawn(algorithm: PolicyGradient, batch: Batch) -> Rollout:
-    rollout = algorithm.act(batch, scorer(algorithm.policy), (0, 1))
+    rollout = algorithm.act(batch, scorer(algorithm.policy), (0, 1)).settled()
     assert rollout.captions.token_ids.shape[1] == LENGTH
     assert len(rollout.captions.mask.sum(dim=1).unique()) > 1, "captions of several lengths"
     return replace(rollout, encoded=None)

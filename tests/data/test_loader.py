@@ -1,5 +1,9 @@
 """Batches: each image once, orders that can be resumed, shares that add up, and images that cannot be read."""
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -244,6 +248,36 @@ def test_workers_use_one_thread(shapes: Shapes) -> None:
     batch = next(iter(loader(shapes, "val", threads, 2, workers=1)))
     assert batch.pixel_values is not None
     assert batch.pixel_values.unique().tolist() == [1.0]
+
+
+READER = """
+import os
+import torch
+from rlcap.data.loader import loader, training_batches
+from rlcap.data.shapes import Shapes
+
+if __name__ == "__main__":
+    batches = loader(Shapes(train=64, val=1, test=1), "train", None, 32, workers=2, with_images=True)
+    stream = training_batches(batches, 0)
+    next(stream)
+    children = open(f"/proc/self/task/{os.getpid()}/children").read()
+    print(children, flush=True)
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are found through /proc")
+def test_workers_end_with_a_parent_that_is_killed() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", READER], env=environment, stdout=subprocess.PIPE, text=True, timeout=60
+    )
+    children = [int(number) for number in done.stdout.split()]
+    assert len(children) >= 2
+    deadline = time.monotonic() + 20
+    while alive := [number for number in children if Path(f"/proc/{number}").exists()]:
+        assert time.monotonic() < deadline, f"still there: {alive}"
+        time.sleep(0.1)
 
 
 def test_mistakes(shapes: Shapes) -> None:

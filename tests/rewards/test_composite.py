@@ -1,16 +1,14 @@
 """Weighted sums and functions as rewards: the arithmetic, what they need, and errors that name the culprit."""
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from rewards.base import Candidates, Reward, RewardError, Signature
-from rewards.composite import FunctionReward, Term, WeightedSum
+from rewards.base import Candidates, Reward, RewardError
+from rewards.composite import Term, WeightedSum
+from rewards.function import FunctionReward
 
 THREE = Candidates(["a dog", "a big cat", "men"], [["dog"], ["cat", "the cat"], ["two men"]], image_ids=["1", "2", "3"])
 
@@ -132,100 +130,3 @@ def test_a_sum_needs_terms_and_finite_weights() -> None:
 
 def test_a_sum_of_no_captions() -> None:
     assert WeightedSum({"words": Term(Words())})(Candidates([])).shape == (0,)
-
-
-def test_a_function_gets_the_columns_it_names() -> None:
-    def hits(captions: list[str], references: Sequence[Sequence[str]], image_ids: Sequence[str] = ()) -> list[float]:
-        assert list(image_ids) == ["1", "2", "3"]
-        return [
-            float(any(set(c.split()) & set(r.split()) for r in own))
-            for c, own in zip(captions, references, strict=True)
-        ]
-
-    reward = FunctionReward(hits)
-    assert (reward.needs_references, reward.needs_images) == (True, False)
-    assert reward(THREE).tolist() == [1, 1, 1]
-
-
-def test_a_function_may_ask_for_every_column() -> None:
-    def everything(
-        captions: list[str],
-        *,
-        references: Sequence[Sequence[str]],
-        images: Sequence[Image.Image],
-        image_ids: Sequence[str],
-        metadata: Sequence[Mapping[str, Any]],
-        ended: Sequence[bool],
-    ) -> list[float]:
-        return [len(references[0]) + images[0].width + int(image_ids[0]) + metadata[0]["weight"] + ended[0]]
-
-    reward = FunctionReward(everything)
-    candidates = Candidates(["a dog"], [["x", "y"]], ["7"], [Image.new("RGB", (10, 10))], [True], [{"weight": 100}])
-    assert (reward.needs_references, reward.needs_images) == (True, True)
-    assert reward(candidates).tolist() == [120]
-
-
-def test_a_column_with_a_default_may_be_absent() -> None:
-    def optional(captions: list[str], ended: Sequence[bool] | None = None, power: float = 2.0) -> list[float]:
-        return [power if ended is None else 0.0 for _ in captions]
-
-    assert FunctionReward(optional)(THREE).tolist() == [2, 2, 2]
-
-
-def test_a_column_without_a_default_may_not() -> None:
-    def strict(captions: list[str], metadata: Sequence[Mapping[str, Any]]) -> list[float]:
-        return []
-
-    with pytest.raises(RewardError, match=r"takes metadata, and Candidates\.metadata is None"):
-        FunctionReward(strict)(THREE)
-
-
-def nothing() -> list[float]:
-    return []
-
-
-def stranger(captions: list[str], temperature: float) -> list[float]:
-    return []
-
-
-def keywords(**columns: Any) -> list[float]:
-    return []
-
-
-@pytest.mark.parametrize(
-    ("function", "message"),
-    [
-        (nothing, "takes no captions"),
-        (keywords, "takes no captions"),
-        (stranger, "'temperature' that captions cannot fill"),
-    ],
-)
-def test_a_function_of_something_else_is_refused(function: Callable[..., Any], message: str) -> None:
-    with pytest.raises(RewardError, match=message):
-        FunctionReward(function)
-
-
-def test_a_function_by_its_import_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = "LIMIT = 3\ndef brevity(captions):\n    return [float(len(c.split()) < LIMIT) for c in captions]\n"
-    (tmp_path / "my_rewards_for_a_test.py").write_text(code)
-    monkeypatch.syspath_prepend(tmp_path)
-    reward = FunctionReward("my_rewards_for_a_test.brevity")
-    assert reward(THREE).tolist() == [1, 0, 1]
-    assert reward.signature == Signature("FunctionReward", {"function": "my_rewards_for_a_test.brevity"})
-    for path, message in [
-        ("my_rewards_for_a_test.length", "has no attribute 'length'"),
-        ("no_such_module_at_all.f", "No module named 'no_such_module_at_all'"),
-        ("brevity", "is no import path"),
-        ("my_rewards_for_a_test.LIMIT", "is a int"),
-    ]:
-        with pytest.raises(RewardError, match=message):
-            FunctionReward(path)
-    monkeypatch.delitem(sys.modules, "my_rewards_for_a_test")
-
-
-def test_a_wrong_answer_of_a_function_names_the_function() -> None:
-    def broken(captions: list[str]) -> list[float]:
-        return [float("nan")] * len(captions)
-
-    with pytest.raises(RewardError, match="broken gave nan for caption 'a dog'"):
-        FunctionReward(broken)(THREE)

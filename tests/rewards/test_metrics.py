@@ -1,5 +1,9 @@
 """Metrics by name, and what they make of captions: values by hand, and errors that name the culprit."""
 
+import ast
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +12,8 @@ import pytest
 
 from rewards.base import Candidates, Reward, RewardError
 from rewards.bleu import Bleu
-from rewards.composite import FunctionReward
-from rewards.metrics import measure, rewards_named, standard_metrics
+from rewards.function import FunctionReward
+from rewards.metrics import NAMED, measure, recipe_named, reward_named, rewards_named, standard_metrics
 
 CODE = """
 from rewards import Reward
@@ -30,6 +34,7 @@ class Needy(Reward):
     def __call__(self, candidates):
         return []
 """
+LIGHT = (*standard_metrics(), "METEOR", "SPICE", "SPIDEr", "CHAIRi", "CHAIRs", "length", "brevity", "bad-ending")
 TWO = Candidates(["a dog runs", "a cat"], [["a dog runs"], ["the cat", "a cat"]], image_ids=["1", "2"])
 
 
@@ -57,6 +62,42 @@ def test_the_standard_metrics_are_those_of_the_coco_evaluation() -> None:
     assert list(signatures) == ["CIDEr-D", "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L"]
     assert signatures["CIDEr-D"] == "CIDEr-D|df:corpus|tok:ptb|eos:no|v:0.1.0"
     assert standard_metrics()["BLEU-2"] is not standard_metrics()["BLEU-2"]  # rewards keep state
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_short_names_are_those_of_classes_and_signatures(name: str) -> None:
+    module, _, attribute = NAMED[name].class_path.rpartition(".")
+    spec = find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    tree = ast.parse(Path(spec.origin).read_text())
+    assert attribute in [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    if name not in LIGHT:  # importing what runs a model takes seconds
+        return
+    reward = reward_named(name)
+    assert reward.signature.name.replace("-", "").lower().startswith(name.replace("-", "").lower())
+    assert type(reward)(**NAMED[name].as_yaml().get("init_args", {})).needs_references == reward.needs_references
+
+
+def test_a_name_is_imported_only_when_it_is_used() -> None:
+    code = (
+        "import sys; from rewards.metrics import rewards_named, standard_metrics; standard_metrics(); "
+        "rewards_named(['BLEU-1', 'length']); "
+        "sys.exit([name for name in ('torch', 'transformers', 'rewards.meteor') if name in sys.modules] or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_recipes_say_how_a_reward_is_written_in_yaml(own_module: str) -> None:
+    assert recipe_named("BLEU-2").as_yaml() == {"class_path": "rewards.bleu.Bleu", "init_args": {"order": 2}}
+    assert recipe_named("CIDEr-D").as_yaml() == {"class_path": "rewards.cider.CiderD"}  # as a training reward
+    assert recipe_named(f"{own_module}.Words").as_yaml() == {"class_path": f"{own_module}.Words"}
+    function = {"function": f"{own_module}.letters"}
+    assert recipe_named(f"{own_module}.letters").as_yaml() == {
+        "class_path": "rewards.FunctionReward",
+        "init_args": function,
+    }
 
 
 def test_names_may_be_metrics_functions_and_classes(own_module: str) -> None:

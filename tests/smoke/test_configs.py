@@ -13,6 +13,7 @@ from typing import Any
 import captioners
 import numpy as np
 import pytest
+import tiny_models
 import torch
 import yaml
 from PIL import Image
@@ -105,7 +106,7 @@ def shapes(**settings: Any) -> list[str]:
     return [word for split, count in SPLITS.items() for word in (f"--data.init_args.{split}", str(count))]
 
 
-def builder(build: Callable[[Path], None], argument: str = "checkpoint") -> Callable[..., list[str]]:
+def builder(build: Callable[[Path], object], argument: str = "checkpoint") -> Callable[..., list[str]]:
     """Builds a random captioner or encoder where the hub's name, taken as a folder, leads: transformers looks there."""
 
     def prepare(**settings: Any) -> list[str]:
@@ -136,6 +137,16 @@ PREPARE_POLICY: dict[str, Callable[..., list[str]]] = {
     "rlcap.policies.encoder_decoder.EncoderDecoder": builder(captioners.build_vit_gpt2),
     "rlcap.policies.load_policy": nothing,  # a run: made first
 }
+
+PREPARE_REWARD = {"rewards.clip.ClipScore": builder(tiny_models.build_clip)}
+
+
+def prepare_rewards(settings: Any) -> None:
+    """What rewards and metrics, however deep, load from a checkpoint."""
+    for value in settings.values() if isinstance(settings, dict) else ():
+        prepare_rewards(value)
+    if isinstance(settings, dict) and settings.get("class_path") in PREPARE_REWARD:
+        PREPARE_REWARD[settings["class_path"]](**settings["init_args"])
 
 
 def write_own_reward(config: Path) -> None:
@@ -174,6 +185,7 @@ def run_of(here: Path) -> Callable[[Path], Path]:
             run_of(earlier[policy["init_args"]["directory"]])
         options = PREPARE_DATA[data["class_path"]](**data.get("init_args", {}))
         options += PREPARE_POLICY[policy["class_path"]](**policy.get("init_args", {}))
+        prepare_rewards(settings.get("rewards", {}))
         short = SHORTER if compared(config) and settings.get("rewards") else SHORT
         options += [word for name, value in short.items() for word in (f"--{name}", str(value))]
         write_own_reward(config)

@@ -57,7 +57,8 @@ def test_best_of_samples_makes_the_best_sample_likely(here: Path) -> None:
 
     from my_algorithms import BestOfSamples
 
-    from rewards.composite import FunctionReward, Term, WeightedSum
+    from rewards.composite import Term, WeightedSum
+    from rewards.function import FunctionReward
     from rlcap.algorithms.base import Scorer
     from rlcap.policies import load_policy
     from rlcap.types import Batch, Sampling
@@ -72,7 +73,7 @@ def test_best_of_samples_makes_the_best_sample_likely(here: Path) -> None:
 
     scorer = Scorer(policy, WeightedSum({"words": Term(FunctionReward(words))}))
     batch = Batch(("x", "y"), ((), ()), pixel_values=torch.randn(2, 3, 64, 64))
-    rollout = algorithm.act(batch, scorer, (0, 1))
+    rollout = algorithm.act(batch, scorer, (0, 1)).settled()
     most = [max(len(set(caption.split())) for caption in scored[first : first + 6]) for first in (0, 6)]
     assert [len(set(caption.split())) for caption in policy.detokenize(rollout.captions)] == most
     likelihood = policy.logprobs(policy.encode(batch), rollout.captions, Sampling()).sum(dim=1)
@@ -90,7 +91,8 @@ def test_mixer_moves_its_border_to_the_front(here: Path) -> None:
 
     from my_algorithms import Mixer
 
-    from rewards.composite import FunctionReward, Term, WeightedSum
+    from rewards.composite import Term, WeightedSum
+    from rewards.function import FunctionReward
     from rlcap.algorithms.base import Scorer
     from rlcap.policies import load_policy
     from rlcap.types import Batch
@@ -99,7 +101,7 @@ def test_mixer_moves_its_border_to_the_front(here: Path) -> None:
     algorithm = Mixer(policy, samples_per_image=4, max_length=8, first=3)
     scorer = Scorer(policy, WeightedSum({"words": Term(FunctionReward(lambda captions: list(map(len, captions))))}))
     batch = Batch(("x", "y"), (("a red circle",), ("a blue square",)), pixel_values=torch.randn(2, 3, 64, 64))
-    (rollout,) = algorithm.weigh([algorithm.act(batch, scorer, (0, 1))], lambda value: value)
+    (rollout,) = algorithm.weigh([algorithm.act(batch, scorer, (0, 1)).settled()], lambda value: value)
     assert not rollout.advantages[:, :3].any()
     assert rollout.advantages[:, 3:].any()
     assert rollout.references.token_ids.shape == (2, 3)

@@ -193,9 +193,13 @@ def in_one_and_in_two(
 
 @pytest.mark.slow
 def test_two_processes_with_unequal_shares_equal_one_with_every_algorithm(tmp_path: Path) -> None:
-    in_one_and_in_two("ddp", tmp_path, {name: config(each, RAGGED) for name, each in tiny.ALGORITHMS.items()})
-    for name in tiny.ALGORITHMS:
-        assert_same_training(tmp_path / "one" / name, tmp_path / "two" / name)
+    configs = {name: config(each, RAGGED) for name, each in tiny.ALGORITHMS.items()}
+    # whose first reward is 0: something else must be learned then
+    running = config(tiny.ALGORITHMS["mixed"], RAGGED, steps=4, overlap_rewards=True)
+    configs["running_statistics"] = {**running, "rewards": tiny.RUNNING}
+    in_one_and_in_two("ddp", tmp_path, configs)
+    for name, made in configs.items():
+        assert_same_training(tmp_path / "one" / name, tmp_path / "two" / name, made["training"]["steps"])
 
 
 # --- a part of the weights in each

@@ -10,7 +10,7 @@ import torch
 from tiny import trainer
 
 from rewards import RewardError
-from rewards.composite import FunctionReward
+from rewards.function import FunctionReward
 from rlcap.errors import UserError
 from rlcap.policies import load_policy
 from rlcap.training import Trainer

@@ -38,7 +38,7 @@ def drawn_gradients(algorithm: Algorithm, batch: Batch, rollouts: int, key: tupl
     """One by one, in float64."""
     each = []
     for number in range(rollouts):
-        rollout = algorithm.act(batch, scorer(algorithm.policy), (*key, number))
+        rollout = algorithm.act(batch, scorer(algorithm.policy), (*key, number)).settled()
         (rollout,) = algorithm.weigh([rollout], alone)
         each.append(step_gradient(algorithm, rollout))
     return torch.stack(each).double()
