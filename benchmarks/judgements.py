@@ -19,14 +19,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rewards.agreement import Estimate
 from rewards.base import RewardError
-from rewards.bootstrap import Bootstrap
-from rewards.comparison import compare
-from rewards.files import read_candidates
-from rewards.judgements import Judgements, read_judgements
 from rewards.metrics import STANDARD, reward_named
 from rewards.scoring import score
+from rewards.scoring.agreement import Estimate
+from rewards.scoring.bootstrap import Bootstrap
+from rewards.scoring.comparison import compare
+from rewards.scoring.files import read_candidates
+from rewards.scoring.judgements import Judgements, read_judgements
 
 NAMES = [*STANDARD, "METEOR", "scene-graph"]
 PUBLISHED_EXPERT = {

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rewards.base import RewardError, Signature
-from rewards.token_embeddings import Running, TokenPairs, TokenReward
+from rewards.networks.token_embeddings import Running, TokenPairs, TokenReward
 
 Measure = Literal["precision", "recall", "f1"]
 

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from rewards.base import Candidates, Signature
-from rewards.dual_encoder import DualEncoder
+from rewards.networks.dual_encoder import DualEncoder
+from rewards.networks.pretrained import Precision
 from rewards.ngrams import Memory
-from rewards.pretrained import Precision
 
 PROMPT = "A photo depicts"
 WEIGHT = 2.5  # the paper's, which spreads the scores of CLIP ViT-B/32 over 0 to 1
@@ -62,7 +62,7 @@ class ClipScore(DualEncoder):
         weight: float = WEIGHT,
         precision: Precision = "float32",
         batch_size: int = 64,
-        remembered_images: int = 32768,
+        remembered_images: int = 131_072,
     ) -> None:
         super().__init__(checkpoint, precision, batch_size, remembered_images)
         self.prompt = prompt
@@ -118,7 +118,7 @@ class RefClipScore(ClipScore):
         weight: float = WEIGHT,
         precision: Precision = "float32",
         batch_size: int = 64,
-        remembered_images: int = 32768,
+        remembered_images: int = 131_072,
     ) -> None:
         super().__init__(checkpoint, prompt, weight, precision, batch_size, remembered_images)
         self._references = Memory(self.embed_texts, 5 * remembered_images)

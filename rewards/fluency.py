@@ -18,8 +18,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rewards.base import Candidates, Resampled, RewardError, Signature
+from rewards.networks.pretrained import ModelReward, Precision, load, load_model
 from rewards.ngrams import Memory
-from rewards.pretrained import ModelReward, Precision, load, load_model
 
 
 class Likelihood(NamedTuple):

@@ -26,7 +26,7 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from rewards.base import Candidates, Signature
-from rewards.pretrained import ModelReward, Precision, distinct_images, load, load_image_processor, load_model
+from rewards.networks.pretrained import ModelReward, Precision, distinct_images, load, load_image_processor, load_model
 
 
 def match_probability(logits: Float[Tensor, "captions classes"]) -> Float[Tensor, " captions"]:

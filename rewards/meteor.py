@@ -13,8 +13,8 @@ from jaxtyping import Float64
 
 from rewards.base import Candidates, Pending, Resampled, Reward, Signature
 from rewards.failures import ScoringError
-from rewards.java import ANY_LOCALE, JavaProcesses, Known, of_pycocoevalcap
-from rewards.java_worker import Program
+from rewards.java.programs import ANY_LOCALE, JavaProcesses, Known, of_pycocoevalcap
+from rewards.java.worker import Program
 from rewards.ngrams import Memory, tokenize_groups
 from rewards.tokenize import ptb_tokenize
 

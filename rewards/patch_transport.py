@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, AutoTokenizer
 
 from rewards.base import Candidates, RewardError, Signature
-from rewards.pretrained import (
+from rewards.networks.pretrained import (
     ModelReward,
     Precision,
     distinct_images,
@@ -27,7 +27,7 @@ from rewards.pretrained import (
     load_image_processor,
     load_model,
 )
-from rewards.token_embeddings import TokenEncoder, TokenVectors, longest_text
+from rewards.networks.token_embeddings import TokenEncoder, TokenVectors, longest_text
 from rewards.transport import Alignment, Ipot, Solver, transport_reward
 
 PARTS = ("text_model", "vision_model", "text_projection", "visual_projection")

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from rewards.base import Candidates, RewardError, Signature
-from rewards.dual_encoder import DualEncoder
-from rewards.pretrained import Precision
+from rewards.networks.dual_encoder import DualEncoder
+from rewards.networks.pretrained import Precision
 
 
 def own_logprob(
@@ -88,7 +88,7 @@ class SelfRetrieval(Retrieval):
         temperature: float = 0.01,
         precision: Precision = "float32",
         batch_size: int = 64,
-        remembered_images: int = 32768,
+        remembered_images: int = 131_072,
     ) -> None:
         if not temperature > 0:
             raise RewardError(f"the temperature of self-retrieval is {temperature}: give a number above 0")
@@ -125,7 +125,7 @@ class SelfRetrievalMargin(Retrieval):
         checkpoint: str = "openai/clip-vit-base-patch32",
         precision: Precision = "float32",
         batch_size: int = 64,
-        remembered_images: int = 32768,
+        remembered_images: int = 131_072,
     ) -> None:
         super().__init__(checkpoint, precision, batch_size, remembered_images)
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from rewards.base import Candidates, Signature
-from rewards.pretrained import Kept, ModelReward, Precision, load
-from rewards.token_embeddings import CAPTIONS_AT_ONCE, OverReferences, over_references
+from rewards.networks.pretrained import Kept, ModelReward, Precision, load
+from rewards.networks.token_embeddings import CAPTIONS_AT_ONCE, OverReferences, over_references
 
 
 def cosines(
@@ -31,7 +31,7 @@ def cosines(
 
 
 class SentenceTransformerCheckpoint:
-    """Loads a SentenceTransformer as ``rewards.pretrained.load`` loads transformers' models.
+    """Loads a SentenceTransformer as ``rewards.networks.pretrained.load`` loads transformers' models.
 
     The encoder's weights are read from safetensors alone. A further layer's (Dense, LSTM) are too where it has them;
     else torch reads its tensors and nothing but tensors. Code that lies beside the weights is not run.

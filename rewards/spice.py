@@ -19,8 +19,8 @@ from jaxtyping import Float64
 from rewards.base import Candidates, Pending, Resampled, Reward, RewardError, Signature
 from rewards.document_frequencies import cache_folder
 from rewards.failures import ScoringError
-from rewards.java import ANY_LOCALE, JavaProcesses, Known, of_pycocoevalcap
-from rewards.java_worker import Program
+from rewards.java.programs import ANY_LOCALE, JavaProcesses, Known, of_pycocoevalcap
+from rewards.java.worker import Program
 from rewards.ngrams import tokenize_groups
 from rewards.tokenize import ptb_tokenize
 
@@ -175,7 +175,7 @@ def spice_program(
         except OSError as error:
             raise RewardError(f"cannot make {folder} ({error.strerror}): set RLCAP_CACHE to a folder") from error
         parses = str(folder)
-    server = Path(__file__).with_name("SpiceServer.java")
+    server = Path(__file__).with_name("java") / "SpiceServer.java"
     options = (f"-Xmx{memory}", "-XX:+ExitOnOutOfMemoryError", *ANY_LOCALE, *OPENED)
     arguments = (caption_parses, parses, str(threads), str(REFERENCE_GRAPHS))
     return Program(

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from rewards.base import RewardError, Signature
-from rewards.token_embeddings import OverReferences, Running, TokenPairs, TokenReward
+from rewards.networks.token_embeddings import OverReferences, Running, TokenPairs, TokenReward
 
 TINY = 1e-30
 

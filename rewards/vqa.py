@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from rewards.base import Candidates, RewardError, Signature
-from rewards.pretrained import ModelReward, Precision, load, load_image_processor, load_model
+from rewards.networks.pretrained import ModelReward, Precision, load, load_image_processor, load_model
 
 TEMPLATE = 'Does this figure show "{caption}"? Please answer yes or no.'
 SPACE_MARKS = "▁Ġ "  # how tokenizers write the space before a word

@@ -288,15 +288,15 @@ def score(arguments: Sequence[str], prog: str = "rlcap score") -> None:
     """Score a file of captions by any reward, and hold the scores against human judgements."""
     from tqdm import tqdm
 
-    from rewards.bootstrap import Bootstrap
-    from rewards.comparison import compare
     from rewards.composite import Term
-    from rewards.files import read_candidates
-    from rewards.judgements import own_references, read_judgements
     from rewards.metrics import NAMED
-    from rewards.score_files import refuse_overwriting, scores_as_csv, scores_as_json, write_new
     from rewards.scoring import score as score_captions
-    from rewards.weights import WeightFit
+    from rewards.scoring.bootstrap import Bootstrap
+    from rewards.scoring.comparison import compare
+    from rewards.scoring.files import read_candidates
+    from rewards.scoring.judgements import own_references, read_judgements
+    from rewards.scoring.score_files import refuse_overwriting, scores_as_csv, scores_as_json, write_new
+    from rewards.scoring.weights import WeightFit
 
     parser = Parser(prog=prog, allow_abbrev=False, description="Score captions; compare scores with human judgements.")
     parser.add_argument(
@@ -374,8 +374,8 @@ def score(arguments: Sequence[str], prog: str = "rlcap score") -> None:
 def _terms(config: Namespace, prog: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """The rewards that the command line and a YAML file name, ready to score, and how a YAML file says them."""
     from rewards.composite import Term
-    from rewards.files import read_references
     from rewards.metrics import STANDARD, recipe_named, reward_named
+    from rewards.scoring.files import read_references
 
     names = config.rewards or ([] if config.config else list(STANDARD))
     terms: dict[str, Any] = {name: reward_named(name) for name in names}
@@ -425,7 +425,7 @@ def fetch(arguments: Sequence[str], prog: str = "rlcap fetch") -> None:
     """Fetch what the package may not carry: the parser of SPICE."""
     from tqdm import tqdm
 
-    from rewards.fetch import ARCHIVE, copy_corenlp, download_corenlp
+    from rewards.java.fetch import ARCHIVE, copy_corenlp, download_corenlp
     from rewards.spice import fetched, places_of_corenlp
 
     parser = Parser(prog=prog, allow_abbrev=False, description="Fetch the parser of SPICE, Stanford CoreNLP 3.6.0.")

@@ -19,7 +19,7 @@ from scipy import stats
 from rewards.bleu import Bleu
 from rewards.cider import CiderD
 from rewards.composite import Term
-from rewards.files import read_candidates
+from rewards.scoring.files import read_candidates
 from rlcap import cli
 
 PHOTOS, EACH = 12, 3

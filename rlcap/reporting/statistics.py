@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from rewards.bootstrap import percentile_interval, resampled_times
+from rewards.scoring.bootstrap import percentile_interval, resampled_times
 
 # Resampled scores held at once; bounds memory, not the result's precision.
 _CELLS = 4_000_000

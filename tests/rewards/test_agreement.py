@@ -6,13 +6,21 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rewards.agreement import agreement, kendall_tau, kendall_taus, pair_accuracy, pearsons, rated_pairs, spearmans
 from rewards.base import RewardError
-from rewards.bootstrap import Bootstrap
-from rewards.comparison import compare
-from rewards.files import read_candidates
-from rewards.judgements import read_judgements
 from rewards.scoring import score
+from rewards.scoring.agreement import (
+    agreement,
+    kendall_tau,
+    kendall_taus,
+    pair_accuracy,
+    pearsons,
+    rated_pairs,
+    spearmans,
+)
+from rewards.scoring.bootstrap import Bootstrap
+from rewards.scoring.comparison import compare
+from rewards.scoring.files import read_candidates
+from rewards.scoring.judgements import read_judgements
 
 FEW = Bootstrap(resamples=60, seed=3)
 

@@ -23,7 +23,7 @@ from transformers import (
 
 from rewards.base import Candidates, RewardError
 from rewards.bert_score import BertScore, greedy_match
-from rewards.token_embeddings import Running, inverse_document_frequencies
+from rewards.networks.token_embeddings import Running, inverse_document_frequencies
 from rewards.transport import TokenTransport
 
 CAPTIONS = ["a man rides a horse on the beach", "two bowls of soup", "a dog", "a young girl is climbing stairs"]

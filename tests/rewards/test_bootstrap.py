@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rewards.bootstrap import Bootstrap, bootstrap_interval, bootstrap_intervals, image_numbers, resampled_times
+from rewards.scoring.bootstrap import Bootstrap, bootstrap_interval, bootstrap_intervals, image_numbers, resampled_times
 
 
 def test_a_resample_holds_as_many_images_as_there_are_and_blocks_do_not_change_it() -> None:

@@ -177,7 +177,7 @@ def test_captions_beyond_the_text_model_are_cut_counted_and_told_once(
     words = ["dog", "cat", "red", "blue", "runs", "sits", "here", "a", "the", "x", "y", "z"]
     long, exact = " ".join(words), " ".join(words[:kept])
     image = noise(1)[0]
-    with caplog.at_level(logging.WARNING, logger="rewards.dual_encoder"):
+    with caplog.at_level(logging.WARNING, logger="rewards.networks.dual_encoder"):
         scores = reward(Candidates([long, exact, long, "a dog"], images=[image] * 4))
         assert reward.cut_share == 0.5
         reward(Candidates([long], images=[image]))

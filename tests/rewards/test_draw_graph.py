@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewards.draw_graph import LONGEST_TEXT, draw
-from rewards.graph_registers import SceneGraph
 from rewards.scene_graph import parse
+from rewards.scene_graph.drawing import LONGEST_TEXT, draw
+from rewards.scene_graph.registers import SceneGraph
 
 SVG = "{http://www.w3.org/2000/svg}"
 GRAPH = parse("two large dogs chasing a red ball on green grass next to a fence")

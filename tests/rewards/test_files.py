@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from rewards.base import RewardError
-from rewards.files import images_of, read_candidates, read_references
 from rewards.function import FunctionReward
-from rewards.score_files import refuse_overwriting, scores_as_csv, scores_as_json, write_new
 from rewards.scoring import score
+from rewards.scoring.files import images_of, read_candidates, read_references
+from rewards.scoring.score_files import refuse_overwriting, scores_as_csv, scores_as_json, write_new
 
 RESULTS = [{"image_id": 42, "caption": "a dog runs"}, {"image_id": "7", "caption": "a cat"}]
 PLAIN = {"42": ["the dog runs", "a dog"], "7": ["a cat sleeps"], "9": []}

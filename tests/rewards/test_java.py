@@ -16,8 +16,8 @@ import pytest
 
 from rewards.base import RewardError
 from rewards.failures import ScoringError
-from rewards.java import ANY_LOCALE, JavaProcesses, Known, java, of_pycocoevalcap
-from rewards.java_worker import Program
+from rewards.java.programs import ANY_LOCALE, JavaProcesses, Known, java, of_pycocoevalcap
+from rewards.java.worker import Program
 
 needs_java = pytest.mark.skipif(shutil.which("javac") is None, reason="there is no JDK")
 REMEDY = "feed it better"
@@ -240,7 +240,7 @@ def run(compiled: Path, lines: str) -> "subprocess.Popen[str]":
     script = "\n".join(
         [
             "import os, time",
-            "from rewards.java import JavaProcesses; from rewards.java_worker import Program",
+            "from rewards.java.programs import JavaProcesses; from rewards.java.worker import Program",
             f"one = JavaProcesses(lambda: Program('answerer', {answerer(compiled).arguments!r}, 30.0, ''))",
             "say = lambda text: print(text, flush=True)",
             *indented,

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from pycocoevalcap.meteor.meteor import Meteor as Official
 
-from rewards import java as transport
 from rewards.base import Candidates, RewardError
 from rewards.failures import ScoringError
+from rewards.java import programs as transport
 from rewards.meteor import FIELDS, Meteor, joined, meteor, request, statistics_of
 from rewards.tokenize import ptb_tokenize
 

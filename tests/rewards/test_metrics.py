@@ -1,9 +1,8 @@
 """Metrics by name, and what they make of captions: values by hand, and errors that name the culprit."""
 
-import ast
 import subprocess
 import sys
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +66,7 @@ def test_the_standard_metrics_are_those_of_the_coco_evaluation() -> None:
 @pytest.mark.parametrize("name", NAMED)
 def test_short_names_are_those_of_classes_and_signatures(name: str) -> None:
     module, _, attribute = NAMED[name].class_path.rpartition(".")
-    spec = find_spec(module)
-    assert spec is not None
-    assert spec.origin is not None
-    tree = ast.parse(Path(spec.origin).read_text())
-    assert attribute in [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    assert isinstance(getattr(import_module(module), attribute), type)
     if name not in LIGHT:  # importing what runs a model takes seconds
         return
     reward = reward_named(name)

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import AutoModel, CLIPModel, CLIPTextModel, CLIPVisionModel, ViTForImageClassification
 
 from rewards.base import Candidates, OpenedWhenRead, RewardError
-from rewards.pretrained import Kept, ModelReward, distinct_images, fingerprint, load, load_model
+from rewards.networks.pretrained import Kept, ModelReward, distinct_images, fingerprint, load, load_model
 
 
 class Parameters(ModelReward):

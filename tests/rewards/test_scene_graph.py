@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau, spearmanr
 
 from rewards.base import Candidates, RewardError
-from rewards.graph_registers import SceneGraph
 from rewards.scene_graph import SceneGraphF, graph_from, parse, reference_graph, scene_graph_f, statements, sub_scores
-from rewards.tagger import MOST_TOKENS
+from rewards.scene_graph.registers import SceneGraph
+from rewards.scene_graph.tagger import MOST_TOKENS
 from rlcap.data.shapes import COLORS, RELATIONS, SHAPES, SIZES, Shapes
 
 # A caption and what it says: objects; object.attribute; subject>relation>object. Objects that bear the same name are

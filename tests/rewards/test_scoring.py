@@ -12,12 +12,12 @@ from PIL import Image
 
 from rewards.base import Candidates, OpenedWhenRead, Reward, RewardError
 from rewards.bleu import Bleu
-from rewards.bootstrap import Bootstrap
 from rewards.cider import CiderD
 from rewards.composite import Term, WeightedSum
 from rewards.metrics import standard_metrics
 from rewards.rouge import RougeL
-from rewards.scoring import CAPTIONS_AT_ONCE, open_image, score
+from rewards.scoring.bootstrap import Bootstrap
+from rewards.scoring.result import CAPTIONS_AT_ONCE, open_image, score
 
 CAPTIONS = ["a dog runs on grass", "a man rides a horse", "a cat", "two dogs play in the snow", "a red bus"]
 REFERENCES = [
@@ -179,7 +179,7 @@ def test_opened_images_are_passed_on_as_they_are() -> None:
 
 def test_scoring_starts_without_torch_or_scipy() -> None:
     code = (
-        "import sys; from rewards.scoring import score; import rewards.comparison; "
+        "import sys; from rewards.scoring.result import score; import rewards.scoring.comparison; "
         "score(['a dog'], [['a dog']], rewards=['BLEU-4', 'CIDEr-D']); "
         "sys.exit([name for name in ('torch', 'transformers', 'scipy', 'yaml') if name in sys.modules] or 0)"
     )

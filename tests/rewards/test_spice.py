@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from rewards.base import Candidates, RewardError
-from rewards.java import JavaProcesses, Known, of_pycocoevalcap
+from rewards.java.programs import JavaProcesses, Known, of_pycocoevalcap
 from rewards.spice import CORENLP, OPENED, Spice, SpiceScore, _ask, corenlp, spice_program
 
 needs_java = [pytest.mark.java, pytest.mark.skipif(shutil.which("java") is None, reason="there is no java")]

@@ -11,7 +11,7 @@ from text_encoders import build_bert, minilm
 from torch import Tensor
 
 from rewards.base import Candidates, Reward, RewardError
-from rewards.token_embeddings import Running
+from rewards.networks.token_embeddings import Running
 from rewards.transport import Ipot, Sinkhorn, TokenTransport, ipot, rounded, sinkhorn, transport_cost
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}

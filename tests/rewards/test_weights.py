@@ -5,8 +5,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from rewards.base import RewardError
-from rewards.bootstrap import Bootstrap
-from rewards.weights import WeightFit, fit_weights, pairwise_logistic
+from rewards.scoring.bootstrap import Bootstrap
+from rewards.scoring.weights import WeightFit, fit_weights, pairwise_logistic
 
 FEW = Bootstrap(resamples=20)
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from rewards import wordnet
 from rewards.base import RewardError
-from rewards.wordnet import first_kin, first_synonym, infinitive, known, singular
+from rewards.scene_graph import wordnet
+from rewards.scene_graph.wordnet import first_kin, first_synonym, infinitive, known, singular
 
 
 def test_synonyms_share_a_synset() -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from shell import environment_of
 
-from rewards import fetch
 from rewards.base import RewardError
-from rewards.fetch import CONTENT, copy_corenlp, download_corenlp
+from rewards.java import fetch
+from rewards.java.fetch import CONTENT, copy_corenlp, download_corenlp
 from rewards.spice import CORENLP
 
 CLASSES, MODELS = CORENLP

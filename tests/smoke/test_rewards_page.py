@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser
 from rewards.base import Candidates
 from rewards.composite import Term, WeightedSum
 from rewards.metrics import NAMED
+from rlcap.evaluation.evaluate import EvaluationOptions
 from rlcap.training.guard import Guard
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rewards.md").read_text()
@@ -42,8 +43,13 @@ def test_configurations_build(number: int) -> None:
         reward = WeightedSum(parser().instantiate(parser().parse_object({"rewards": here})).rewards)
         reward.prepare([["a dog runs", "the dog"], ["two cats"]])
         assert reward(Candidates(["a dog runs on"], [["a dog runs", "the dog"]])).shape == (1,)
-    guard = BLOCKS[number].get("training", {}).get("guard")
-    if guard is not None:
-        own = ArgumentParser(exit_on_error=False)
-        own.add_argument("--guard", type=Guard)
-        assert isinstance(own.instantiate(own.parse_object({"guard": guard})).guard, Guard)
+
+
+def test_guard_and_evaluation_build() -> None:
+    own = ArgumentParser(exit_on_error=False)
+    own.add_argument("--training.guard", type=Guard)
+    own.add_argument("--evaluation", type=EvaluationOptions)
+    (block,) = [block for block in BLOCKS if "training" in block]
+    built = own.instantiate(own.parse_object({name: block[name] for name in ("training", "evaluation")}))
+    assert isinstance(built.training.guard, Guard)
+    assert built.evaluation.best == "meaning"

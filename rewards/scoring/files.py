@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Generic, TypeVar
 
 from rewards.base import Candidates, OpenedWhenRead, RewardError
-from rewards.scoring import open_image
-from rewards.tables import (
+from rewards.scoring.result import open_image
+from rewards.scoring.tables import (
     Caption,
     captions_of_json_lines,
     captions_of_object,

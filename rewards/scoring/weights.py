@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from rewards.agreement import Agreement, agreement, rated_pairs
 from rewards.base import RewardError
-from rewards.bootstrap import Bootstrap
+from rewards.scoring.agreement import Agreement, agreement, rated_pairs
+from rewards.scoring.bootstrap import Bootstrap
 
 STEPS = 100  # Newton's; a dozen are enough unless the problem is degenerate
 CONVERGED = 1e-9  # of the gradient per pair

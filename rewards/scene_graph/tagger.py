@@ -2,8 +2,8 @@
 
 import re
 
-from rewards.lexicon import COUNT_WORDS, PHRASES, guess, words
-from rewards.wordnet import MOST_REMEMBERED
+from rewards.scene_graph.lexicon import COUNT_WORDS, PHRASES, guess, words
+from rewards.scene_graph.wordnet import MOST_REMEMBERED
 
 LONGEST_WORD = 40  # characters; longer ones are no words and are cut
 MOST_TOKENS = 400  # what comes after is not read: a caption of this length repeats itself

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from rewards.wordnet import NO_PLURAL, infinitive, known, singular
+from rewards.scene_graph.wordnet import NO_PLURAL, infinitive, known, singular
 
 
 def listed(text: str) -> frozenset[str]:
@@ -157,7 +157,7 @@ class Words:
 
     Attributes:
         tags: tags of words.
-        lemmas: dictionary forms that the rules of :mod:`rewards.wordnet` miss.
+        lemmas: dictionary forms that the rules of :mod:`rewards.scene_graph.wordnet` miss.
         movers: nouns of persons, animals and vehicles.
         vehicles: those of vehicles.
         worn: nouns of clothes.
@@ -175,7 +175,7 @@ def words() -> Words:
     """The lists of ``data/lexicon.txt``: a line is a heading and its words; one that begins with ``#`` is a remark."""
     tags: dict[str, str] = {}
     lists: dict[str, list[str]] = {}
-    for line in (files("rewards") / "data" / "lexicon.txt").read_text("utf-8").splitlines():
+    for line in (files("rewards.scene_graph") / "lexicon.txt").read_text("utf-8").splitlines():
         if line and not line.startswith("#"):
             heading, *members = line.split()
             lists.setdefault(heading, []).extend(members)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from unicodedata import east_asian_width
 
-from rewards.graph_registers import SceneGraph
+from rewards.scene_graph.registers import SceneGraph
 
 LONGEST_TEXT = 40  # characters; longer names end in an ellipsis
 FONT, SMALL = 15, 12  # pixels

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from rewards.lexicon import PAIRED, listed, words
-from rewards.tagger import first_tag
-from rewards.wordnet import MOST_REMEMBERED, infinitive, singular
+from rewards.scene_graph.lexicon import PAIRED, listed, words
+from rewards.scene_graph.tagger import first_tag
+from rewards.scene_graph.wordnet import MOST_REMEMBERED, infinitive, singular
 
 # Compounds that are not what their last word says: no dog, no bear. Of others the last word is the object.
 COMPOUND_NAMES = (

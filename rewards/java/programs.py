@@ -17,7 +17,7 @@ from queue import Empty
 from typing import Any, Generic, TypeVar
 
 from rewards.base import RewardError
-from rewards.java_worker import GRACE, Crew, Program, closed
+from rewards.java.worker import GRACE, Crew, Program, closed
 
 # In the C locale Java would read and write ASCII; in the Turkish one it would lower-case I to a dotless i.
 ANY_LOCALE = ("-Dfile.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US")

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from rewards.base import RewardError
-from rewards.bootstrap import Bootstrap, Interval, bootstrap_interval, bootstrap_intervals
+from rewards.scoring.bootstrap import Bootstrap, Interval, bootstrap_interval, bootstrap_intervals
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from rewards.base import Candidates, RewardError
-from rewards.files import ByImage
-from rewards.tables import CAPTION_COLUMNS, IMAGE_COLUMNS, Caption, column_of, read_table
+from rewards.scoring.files import ByImage
+from rewards.scoring.tables import CAPTION_COLUMNS, IMAGE_COLUMNS, Caption, column_of, read_table
 
 RATING = re.compile(r"(rating|score|expert|human|judge?ment|annotator|rater|fraction|mos)([_ -]?\w+)?", re.IGNORECASE)
 """What columns of ratings are called when they are not named."""

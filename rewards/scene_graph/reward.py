@@ -1,8 +1,8 @@
 """How much of what a caption says the references say, and the reverse: an F-measure of statements. No Java.
 
-A caption is parsed into a scene graph (:mod:`rewards.graph_parser`), and what the graph states is compared with what
-the references state (:mod:`rewards.graph_match`), as in SPICE (Anderson et al. 2016). The numbers are not SPICE's,
-whose parser is another, and bear their own name. The truth may also be a scene graph that the data set has.
+A caption is parsed into a scene graph (:mod:`rewards.scene_graph.parser`), and what the graph states is compared with
+what the references state (:mod:`rewards.scene_graph.match`), as in SPICE (Anderson et al. 2016). The numbers are not
+SPICE's, whose parser is another, and bear their own name. The truth may also be a scene graph that the data set has.
 
 It sees what is said and not how: neither fluency nor repetition changes the score, so as a reward it wants company.
 """
@@ -14,23 +14,17 @@ import numpy as np
 from jaxtyping import Float64
 
 from rewards.base import Candidates, Reward, RewardError, Signature
-from rewards.graph_match import KINDS, ReferenceGraph, Score, reference_graph, scene_graph_f, statements, sub_scores
-from rewards.graph_parser import parse
-from rewards.graph_registers import SceneGraph
 from rewards.ngrams import Memory
-
-__all__ = [
-    "ReferenceGraph",
-    "SceneGraph",
-    "SceneGraphF",
-    "Score",
-    "graph_from",
-    "parse",
-    "reference_graph",
-    "scene_graph_f",
-    "statements",
-    "sub_scores",
-]
+from rewards.scene_graph.match import (
+    KINDS,
+    ReferenceGraph,
+    Score,
+    reference_graph,
+    scene_graph_f,
+    sub_scores,
+)
+from rewards.scene_graph.parser import parse
+from rewards.scene_graph.registers import SceneGraph
 
 PARSER = 1  # counts the changes of the parser, its lexicon and the comparison that change scores
 

@@ -12,9 +12,9 @@ from itertools import chain
 from math import isnan, nan
 from typing import NamedTuple, TypeVar
 
-from rewards.graph_registers import SceneGraph
-from rewards.lexicon import COLOURS, COUNTS, PREPOSITIONS, SIZES
-from rewards.wordnet import first_kin, first_synonym
+from rewards.scene_graph.lexicon import COLOURS, COUNTS, PREPOSITIONS, SIZES
+from rewards.scene_graph.registers import SceneGraph
+from rewards.scene_graph.wordnet import first_kin, first_synonym
 
 KINDS = 0.5  # what an object counts that is a kind of another
 

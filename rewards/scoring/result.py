@@ -21,11 +21,11 @@ from jaxtyping import Float64
 from PIL import Image, ImageOps
 
 from rewards.base import Candidates, OpenedWhenRead, Reward, RewardError
-from rewards.bootstrap import Bootstrap, Interval, bootstrap_interval, image_numbers
 from rewards.composite import Term, WeightedSum
 from rewards.failures import own_errors
 from rewards.function import FunctionReward
 from rewards.metrics import STANDARD, reward_named
+from rewards.scoring.bootstrap import Bootstrap, Interval, bootstrap_interval, image_numbers
 
 CAPTIONS_AT_ONCE = 256  # of rewards whose scores do not depend on the batch; progress is told that often
 TOTAL = "total"

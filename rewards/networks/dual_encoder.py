@@ -11,7 +11,15 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from rewards.base import Candidates, RewardError
-from rewards.pretrained import Kept, ModelReward, Precision, distinct_images, load, load_image_processor, load_model
+from rewards.networks.pretrained import (
+    Kept,
+    ModelReward,
+    Precision,
+    distinct_images,
+    load,
+    load_image_processor,
+    load_model,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from rewards.agreement import Agreement, Estimate, agreement
-from rewards.bootstrap import image_numbers
 from rewards.failures import own_errors
-from rewards.judgements import Judgements
-from rewards.scoring import TOTAL, Result
-from rewards.weights import LearnedWeights, WeightFit, fit_weights
+from rewards.scoring.agreement import Agreement, Estimate, agreement
+from rewards.scoring.bootstrap import image_numbers
+from rewards.scoring.judgements import Judgements
+from rewards.scoring.result import TOTAL, Result
+from rewards.scoring.weights import LearnedWeights, WeightFit, fit_weights
 
 HEADINGS = {
     "tau_b": "tau-b",

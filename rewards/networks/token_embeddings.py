@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, AutoTokenizer
 
 from rewards.base import Candidates, RewardError
-from rewards.pretrained import Kept, ModelReward, Precision, load, load_model
+from rewards.networks.pretrained import Kept, ModelReward, Precision, load, load_model
 
 CAPTIONS_AT_ONCE = 1024  # bounds the memory of scoring a whole data set: the embeddings of these and their references
 PAIRS_AT_ONCE = 512  # about 30 MB of embeddings for captions and references of 20 tokens, 384 wide

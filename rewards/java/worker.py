@@ -1,4 +1,4 @@
-"""A child process that answers lines with lines, and the thread that talks to it; ``rewards.java`` hires them."""
+"""A child process that answers lines with lines, and the thread that talks to it: see :mod:`rewards.java.programs`."""
 
 import logging
 import os

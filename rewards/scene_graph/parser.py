@@ -10,10 +10,10 @@ by its place, and where that leaves two, by which of them can move by itself or 
 
 from collections.abc import Callable
 
-from rewards.graph_registers import Registers, SceneGraph, head_of
-from rewards.lexicon import BESIDE, DRESSED, LINKING, MOTION, PLACED, PLACES
-from rewards.noun_phrases import VERBS, read_noun_phrase
-from rewards.tagger import NOUN_START, settle, tokenize
+from rewards.scene_graph.lexicon import BESIDE, DRESSED, LINKING, MOTION, PLACED, PLACES
+from rewards.scene_graph.noun_phrases import VERBS, read_noun_phrase
+from rewards.scene_graph.registers import Registers, SceneGraph, head_of
+from rewards.scene_graph.tagger import NOUN_START, settle, tokenize
 
 
 def parse(caption: str) -> SceneGraph:

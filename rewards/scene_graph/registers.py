@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from rewards.lexicon import DONE_TO_MOVERS, PREPOSITIONS, SEEING, VIEWS, words
-from rewards.noun_phrases import NounPhrase
+from rewards.scene_graph.lexicon import DONE_TO_MOVERS, PREPOSITIONS, SEEING, VIEWS, words
+from rewards.scene_graph.noun_phrases import NounPhrase
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What rewards that run a neural network share."""
