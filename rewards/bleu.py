@@ -15,7 +15,18 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt64
 
 from rewards.base import Candidates, Resampled, Reward, RewardError, Signature
-from rewards.ngrams import ORDERS, Memory, count_ngrams, distinct, owned, runs, shared, tokenize_groups
+from rewards.ngrams import (
+    ORDERS,
+    KnownScores,
+    Memory,
+    count_ngrams,
+    distinct,
+    owned,
+    pairs,
+    runs,
+    shared,
+    tokenize_groups,
+)
 from rewards.tokenize import ptb_tokenize
 
 # The official constants: no division by zero, and no match gives nearly 0 rather than 0.
@@ -124,6 +135,7 @@ class Bleu(Reward):
             raise RewardError(f"BLEU has orders 1 to {ORDERS}, got {order}")
         self.order = order
         self._memory: Memory[tuple[str, ...], ReferenceMaxima] = Memory(_tokenized_maxima, remembered_images)
+        self._known = KnownScores()
 
     @property
     def signature(self) -> Signature:
@@ -136,7 +148,11 @@ class Bleu(Reward):
 
     def __call__(self, candidates: Candidates) -> Float64[np.ndarray, " captions"]:
         """BLEU of each caption."""
-        return sentence_bleu(self.statistics(candidates))[:, self.order - 1]
+        return self._known(pairs(candidates), lambda rows: self._score(candidates.select(rows)))
+
+    def _score(self, candidates: Candidates) -> Float64[np.ndarray, " captions"]:
+        scores: Float64[np.ndarray, " captions"] = sentence_bleu(self.statistics(candidates))[:, self.order - 1]
+        return scores
 
     def aggregate(self, candidates: Candidates, scores: Float64[np.ndarray, " captions"]) -> float:
         """BLEU of all captions together."""

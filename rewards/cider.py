@@ -25,7 +25,18 @@ from rewards.document_frequencies import (
     coco_document_frequencies,
     training_document_frequencies,
 )
-from rewards.ngrams import ORDERS, Memory, NgramCounts, count_ngrams, distinct, owned, shared, tokenize_groups
+from rewards.ngrams import (
+    ORDERS,
+    KnownScores,
+    Memory,
+    NgramCounts,
+    count_ngrams,
+    distinct,
+    owned,
+    pairs,
+    shared,
+    tokenize_groups,
+)
 from rewards.tokenize import ptb_tokenize
 
 SIGMA = 6.0  # of the Gaussian penalty on a difference in length, in words
@@ -159,6 +170,12 @@ class CiderD(Reward):
 
     def __call__(self, candidates: Candidates) -> Float64[np.ndarray, " captions"]:
         """CIDEr-D of each caption."""
+        if self.source == "corpus":
+            return self._score(candidates)
+        self._fixed()
+        return self._known(pairs(candidates), lambda rows: self._score(candidates.select(rows)))
+
+    def _score(self, candidates: Candidates) -> Float64[np.ndarray, " captions"]:
         references = candidates.reference_tuples()
         captions = ptb_tokenize(candidates.captions)
         ended = candidates.ended
@@ -199,6 +216,7 @@ class CiderD(Reward):
             )
         self.document_frequencies = document_frequencies
         self._memory = _memory(document_frequencies, self.remembered_images)
+        self._known = KnownScores()
 
     def _of_corpus(self, candidates: Candidates, references: Sequence[tuple[str, ...]]) -> DocumentFrequencies:
         ids = candidates.image_ids or [str(index) for index in range(len(references))]

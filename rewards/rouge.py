@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from rewards.base import Candidates, Reward, Signature
-from rewards.ngrams import Memory, tokenize_groups
+from rewards.ngrams import KnownScores, Memory, pairs, tokenize_groups
 from rewards.tokenize import ptb_tokenize
 
 
@@ -76,6 +76,7 @@ class RougeL(Reward):
     def __init__(self, beta: float = 1.2, remembered_images: int = 32768) -> None:
         self.beta = beta
         self._memory: Memory[tuple[str, ...], ReferenceBits] = Memory(_tokenized_bits, remembered_images)
+        self._known = KnownScores()
 
     @property
     def signature(self) -> Signature:
@@ -84,9 +85,12 @@ class RougeL(Reward):
 
     def __call__(self, candidates: Candidates) -> Float64[np.ndarray, " captions"]:
         """ROUGE-L of each caption."""
+        return self._known(pairs(candidates), lambda rows: self._score(candidates.select(rows)))
+
+    def _score(self, candidates: Candidates) -> Float64[np.ndarray, " captions"]:
         captions, references = ptb_tokenize(candidates.captions), self._memory(candidates.reference_tuples())
-        pairs = zip(captions, references, strict=True)
-        return np.array([rouge_l(caption, bits, self.beta) for caption, bits in pairs], np.float64)
+        both = zip(captions, references, strict=True)
+        return np.array([rouge_l(caption, bits, self.beta) for caption, bits in both], np.float64)
 
 
 def _tokenized_bits(references: Sequence[tuple[str, ...]]) -> list[ReferenceBits]:

@@ -151,6 +151,8 @@ PLAIN_WORD = re.compile(
 )
 LONGEST_REMEMBERED = 64  # characters; longer pieces are seldom met twice
 MOST_REMEMBERED = 1 << 17
+LONGEST_CAPTION_REMEMBERED = 512
+MOST_CAPTIONS_REMEMBERED = 1 << 15
 
 
 def _spelling(token: str) -> str:
@@ -195,12 +197,24 @@ class _Pieces(dict[str, str]):
 PIECES = _Pieces()
 
 
+class _Captions(dict[str, str]):
+    """Tokens of each caption: several rewards of a step ask for the same, and a policy says the same again."""
+
+    def __missing__(self, caption: str) -> str:
+        if ACROSS_SPACES.search(caption):
+            tokens = _read(" ".join(caption.splitlines()))
+        else:
+            tokens = " ".join(filter(None, map(PIECES.__getitem__, caption.split())))
+        if len(caption) <= LONGEST_CAPTION_REMEMBERED:
+            if len(self) >= MOST_CAPTIONS_REMEMBERED:
+                self.clear()
+            self[caption] = tokens
+        return tokens
+
+
+CAPTIONS = _Captions()
+
+
 def ptb_tokenize(captions: Sequence[str]) -> list[str]:
     """Tokens of each caption, lower-cased, without punctuation, joined by single spaces."""
-    tokens_of, across_spaces = PIECES.__getitem__, ACROSS_SPACES.search
-    return [
-        _read(" ".join(caption.splitlines()))
-        if across_spaces(caption)
-        else " ".join(filter(None, map(tokens_of, caption.split())))
-        for caption in captions
-    ]
+    return list(map(CAPTIONS.__getitem__, captions))

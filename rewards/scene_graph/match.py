@@ -7,7 +7,7 @@ next wider or narrower term ("dog", "puppy") counts half.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from math import isnan, nan
 from typing import NamedTuple, TypeVar
@@ -16,6 +16,7 @@ from rewards.scene_graph.lexicon import COLOURS, COUNTS, PREPOSITIONS, SIZES
 from rewards.scene_graph.registers import SceneGraph
 from rewards.scene_graph.wordnet import first_kin, first_synonym
 
+MOST_MET = 256
 KINDS = 0.5  # what an object counts that is a kind of another
 
 # Prepositions that captions use for one another; the first stands for all. The second of a converse pair is turned.
@@ -61,6 +62,8 @@ class ReferenceGraph:
         spoken: the first word of each number.
         objects: the numbers of all objects.
         statements: in those numbers.
+        met: the numbers of words that captions were found to say, or the words where the references lack them.
+        met_relations: the same of relations.
     """
 
     words: dict[str, int]
@@ -68,6 +71,12 @@ class ReferenceGraph:
     spoken: dict[int, str]
     objects: tuple[int, ...]
     statements: frozenset[tuple[int, ...]]
+    met: "_KnownNumbers" = field(init=False, repr=False, compare=False)
+    met_relations: "_KnownNumbers" = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "met", _KnownNumbers(self.words, _word_number))
+        object.__setattr__(self, "met_relations", _KnownNumbers(self.relations, _relation_number))
 
 
 def statements(graph: SceneGraph, synonyms: Mapping[str, str] | None = None) -> list[Statement]:
@@ -98,8 +107,7 @@ def reference_graph(graphs: Sequence[SceneGraph], synonyms: Mapping[str, str] | 
 
 def number(stated: Sequence[Statement], reference: ReferenceGraph) -> list[Numbered]:
     """Statements in the numbers of the references."""
-    words = _KnownNumbers(reference.words, _word_number)
-    relations = _KnownNumbers(reference.relations, _relation_number)
+    words, relations = reference.met, reference.met_relations
     return list(dict.fromkeys(_renamed(statement, words, relations) for statement in stated))
 
 
@@ -123,7 +131,9 @@ class _KnownNumbers(dict[str, int | str]):
 
     def __missing__(self, word: str) -> int | str:
         number = self.find(word, self.known)
-        self[word] = name = word if number is None else number
+        name: int | str = word if number is None else number
+        if len(self) < MOST_MET:  # a policy may say new words for ever
+            self[word] = name
         return name
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from rewards.base import Candidates, Reward, RewardError, Signature
-from rewards.ngrams import Memory
+from rewards.ngrams import KnownScores, Memory
 from rewards.scene_graph.match import (
     KINDS,
     ReferenceGraph,
@@ -89,6 +89,7 @@ class SceneGraphF(Reward):
         self.truth = truth
         self.needs_references = truth is None
         self._graphs: Memory[tuple[str, ...] | SceneGraph, ReferenceGraph] = Memory(self._build, remembered_images)
+        self._known = KnownScores()
 
     @property
     def signature(self) -> Signature:
@@ -99,7 +100,12 @@ class SceneGraphF(Reward):
 
     def __call__(self, candidates: Candidates) -> Float64[np.ndarray, " captions"]:
         """F-measure of each caption."""
-        return np.array([score.f for score in self.scores(candidates)], np.float64)
+        against = candidates.reference_tuples() if self.truth is None else self._truths(candidates)
+
+        def new(rows: list[int]) -> Float64[np.ndarray, " rows"]:
+            return np.array([score.f for score in self.scores(candidates.select(rows))], np.float64)
+
+        return self._known(list(zip(candidates.captions, against, strict=True)), new)
 
     def scores(self, candidates: Candidates) -> list[Score]:
         """F-measure, precision and recall of each caption."""
@@ -112,14 +118,15 @@ class SceneGraphF(Reward):
         return [sub_scores(parse(caption), graph, self.kinds, self.synonyms) for caption, graph in pairs]
 
     def _references(self, candidates: Candidates) -> list[ReferenceGraph]:
-        if self.truth is None:
-            return self._graphs(candidates.reference_tuples())
+        return self._graphs(candidates.reference_tuples() if self.truth is None else self._truths(candidates))
+
+    def _truths(self, candidates: Candidates) -> list[SceneGraph]:
+        """The graphs that the data set knows."""
+        truth = self.truth or ""
         known = candidates.metadata if candidates.metadata is not None else [{}] * len(candidates)
-        if any(self.truth not in metadata for metadata in known):
-            raise RewardError(
-                f"the images' metadata have no {self.truth!r} to compare with: leave truth out, or add it"
-            )
-        return self._graphs([graph_from(metadata[self.truth]) for metadata in known])
+        if any(truth not in metadata for metadata in known):
+            raise RewardError(f"the images' metadata have no {truth!r} to compare with: leave truth out, or add it")
+        return [graph_from(metadata[truth]) for metadata in known]
 
     def _build(self, keys: Sequence[tuple[str, ...] | SceneGraph]) -> list[ReferenceGraph]:
         graphs = [[key] if isinstance(key, SceneGraph) else [parse(caption) for caption in key] for key in keys]

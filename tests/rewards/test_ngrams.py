@@ -1,11 +1,17 @@
 """Counts: hand-worked numbers, the plain dictionary they stand for; and the memory of what was built."""
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
 
-from rewards.ngrams import END, Memory, NgramCounts, count_ngrams
+from rewards.base import Candidates
+from rewards.bleu import Bleu
+from rewards.cider import CiderD
+from rewards.ngrams import END, KnownScores, Memory, NgramCounts, count_ngrams
+from rewards.rouge import RougeL
+from rewards.scene_graph import SceneGraphF
 
 
 def plain(text: str, end: bool = False) -> Counter[tuple[str, ...]]:
@@ -77,3 +83,42 @@ def test_memory_builds_each_key_once_and_forgets_the_oldest() -> None:
     assert built == [["a", "b"], ["c"], ["b"]]
     assert memory([]) == []
     assert len(memory.known) == 2
+
+
+def test_known_scores_are_made_once() -> None:
+    asked: list[list[int]] = []
+
+    def score(rows: list[int]) -> Any:
+        asked.append(rows)
+        return np.array([10.0 * row for row in rows])
+
+    known = KnownScores(size=3)
+    assert known(["a", "b", "a", "c"], score).tolist() == [0, 10, 0, 30]
+    assert known(["c", "d", "a"], score).tolist() == [30, 10, 0]
+    assert asked == [[0, 1, 3], [1]]
+    assert known(["a"], score).tolist() == [0]  # which the fourth pushed out, but not while it was needed
+    assert known([], score).shape == (0,)
+    assert asked == [[0, 1, 3], [1], [0]]
+
+
+@pytest.mark.parametrize(
+    "reward", [CiderD(), Bleu(4), RougeL(), SceneGraphF()], ids=lambda reward: type(reward).__name__
+)
+def test_scores_do_not_depend_on_what_was_scored_before(reward: Any) -> None:
+    """To the last bit: a run that is resumed remembers nothing, and must go on like one that was not interrupted."""
+    words = ["a", "the", "dog", "cat", "man", "red", "big", "on", "under", "runs", "sits", "with", "and", "two"]
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(words, size=rng.integers(1, 12))) for _ in range(400)]
+    references = [texts[row : row + 4] for row in range(200)]
+    reward.prepare(references)
+    whole = Candidates(texts[200:], references, ended=[row % 3 > 0 for row in range(200)])
+    at_once = type(reward)()
+    at_once.prepare(references)
+    expected = at_once(whole).tolist()
+    for size in (1, 7, 50):  # of which each finds a part known
+        for start in range(0, 200 - size, 31):
+            rows = list(range(start, start + size))
+            assert reward(whole.select(rows)).tolist() == [expected[row] for row in rows]
+    assert reward(whole).tolist() == expected
+    changed = Candidates(["a dog runs"] * 2, [["a dog runs fast"], ["a cat"]])
+    assert reward(changed)[0] > reward(changed)[1]

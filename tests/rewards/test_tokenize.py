@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
-from rewards.tokenize import DROPPED, MOST_REMEMBERED, PIECES, ptb_tokenize
+from rewards.tokenize import CAPTIONS, DROPPED, MOST_REMEMBERED, PIECES, ptb_tokenize
 
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="no java on PATH")
 
@@ -177,12 +177,18 @@ def test_a_caption_does_not_depend_on_its_neighbours() -> None:
 def test_memory_changes_no_answer_and_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     captions = [caption for cases in CASES.values() for caption, _ in cases]
     PIECES.clear()
+    CAPTIONS.clear()
     first = ptb_tokenize(captions)
     assert ptb_tokenize(captions) == first
     monkeypatch.setattr("rewards.tokenize.MOST_REMEMBERED", 10)
+    monkeypatch.setattr("rewards.tokenize.MOST_CAPTIONS_REMEMBERED", 5)
     PIECES.clear()
+    CAPTIONS.clear()
     assert ptb_tokenize(captions) == first
     assert len(PIECES) <= 10 < MOST_REMEMBERED
+    assert len(CAPTIONS) <= 5
+    ptb_tokenize(["a " * 300])
+    assert "a " * 300 not in CAPTIONS
     ptb_tokenize(["x" * 65])
     assert "x" * 65 not in PIECES
 
