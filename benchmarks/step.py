@@ -33,7 +33,7 @@ SETS: dict[str, tuple[dict[str, str], bool]] = {
     "the same + METEOR": (CHEAP | METEOR, False),
     "the same + METEOR, overlapped": (CHEAP | METEOR, True),
 }
-WARM = 10  # steps that are not counted: the first captions and references of each image cost more
+WARM = 10  # steps that are not counted: they load what is loaded once
 
 
 def settings(run: Path, rewards: dict[str, str], overlap: bool, steps: int, meteors: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
@@ -198,8 +199,8 @@ class InProcesses(_Background):
         except BrokenProcessPool:
             self.give_up(pool)
             raise ScoringError(
-                "a worker process died, perhaps of too little memory, or was ended with an earlier batch; the next "
-                "batch gets new ones"
+                "a worker process died: of too little memory, or in a script that does not begin its work under "
+                "if __name__ == '__main__':, or with an earlier batch; the next batch gets new ones"
             ) from None
 
     def prepare(self, references: Sequence[Sequence[str]]) -> None:
@@ -218,6 +219,8 @@ class InProcesses(_Background):
         super().give_up(pool)
 
     def _started(self) -> ProcessPoolExecutor:
+        if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker that imports the script
+            sys.exit("InProcesses: begin the script's work under if __name__ == '__main__':, since workers import it")
         try:
             reward = pickle.dumps(self.reward)
         except (pickle.PicklingError, AttributeError, TypeError) as error:

@@ -204,6 +204,9 @@ class Reward(ABC):
     def prepare(self, references: Sequence[Sequence[str]]) -> None:  # noqa: B027 - a hook, empty by default
         """Take in the training references, one sequence per image, before the first score. Called once per run."""
 
+    def check_prepared(self) -> None:  # noqa: B027 - a hook, empty by default
+        """Raise a RewardError if ``prepare`` must come first and has not."""
+
     def to(self, device: str) -> None:  # noqa: B027 - a hook, empty by default
         """Move what it computes with to a device (``cpu``, ``cuda:1``): the policy's, in training and evaluation."""
 

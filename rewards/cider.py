@@ -168,6 +168,15 @@ class CiderD(Reward):
         elif self.source != "corpus":
             self._fixed()
 
+    def check_prepared(self) -> None:
+        """Raise if the training references are to be counted and were not given."""
+        if self.source == "train" and self.document_frequencies is None:
+            raise RewardError(
+                "CiderD(document_frequencies='train') has no document frequencies yet: call prepare(references) with "
+                "the training references (rlcap score: --training_references), or set document_frequencies to "
+                "'corpus', 'coco-train2014' or a path"
+            )
+
     def __call__(self, candidates: Candidates) -> Float64[np.ndarray, " captions"]:
         """CIDEr-D of each caption."""
         if self.source == "corpus":
@@ -194,13 +203,8 @@ class CiderD(Reward):
 
     def _fixed(self) -> DocumentFrequencies:
         """The document frequencies that do not depend on what is scored."""
+        self.check_prepared()
         if self.document_frequencies is None:
-            if self.source == "train":
-                raise RewardError(
-                    "CiderD(document_frequencies='train') has no document frequencies yet: call prepare(references) "
-                    "with the training references (rlcap score: --training_references), or take 'coco-train2014', "
-                    "'corpus' or a path"
-                )
             if self.source in COCO_NAMES:
                 self._use(coco_document_frequencies(self.source, self.eos, self.cache))
             else:

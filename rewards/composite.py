@@ -4,8 +4,10 @@ reward = WeightedSum({"cider_d": Term(CiderD()), "brevity": Term(FunctionReward(
 scores = reward.score(candidates)  # scores.total, scores.terms["brevity"]
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ from jaxtyping import Float64
 
 from rewards.base import Candidates, Pending, Reward, RewardError, Signature
 from rewards.failures import Policy, begun, said_if_slow, settle
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ class WeightedSum(Reward):
         self.independent = all(reward.independent for reward in self._rewards)
         self.background = any(reward.background for reward in self._rewards)
         self.sums = sum(reward.sums for reward in self._rewards)
+        self._reported: set[str] = set()
 
     @property
     def _rewards(self) -> list[Reward]:
@@ -86,13 +91,21 @@ class WeightedSum(Reward):
             total = np.zeros(len(candidates))
             terms, failed = {}, {}
             for name, term in self.terms.items():
-                terms[name], lost = settle(name, term.reward, candidates, pending[name], term.on_failure)
+                terms[name], lost = settle(
+                    name, term.reward, candidates, pending[name], term.on_failure, partial(self._report, name)
+                )
                 total += term.weight * terms[name]
                 if term.on_failure != "stop":
                     failed[name] = float(lost.mean()) if len(lost) else 0.0
             return Scores(total, terms, failed)
 
         return finish
+
+    def _report(self, name: str, failure: str) -> None:
+        """Tell of a term's first failure; how many more there are, ``Scores.failed`` counts."""
+        if name not in self._reported:
+            self._reported.add(name)
+            logger.warning("%s; later failures are counted in reward/%s/failed", failure, name)
 
     def begin(self, candidates: Candidates) -> Pending:
         """Start scoring by every term."""
@@ -121,6 +134,11 @@ class WeightedSum(Reward):
         )
 
     # --- over a run
+
+    def check_prepared(self) -> None:
+        """Check every term."""
+        for reward in self._rewards:
+            reward.check_prepared()
 
     def prepare(self, references: Sequence[Sequence[str]]) -> None:
         """Let every term take in the training references."""

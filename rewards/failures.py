@@ -133,9 +133,14 @@ def partly(pending: Callable[[], object]) -> tuple[Float64[np.ndarray, " caption
 
 
 def settle(
-    name: str, reward: Reward, candidates: Candidates, pending: Callable[[], object], policy: Policy
+    name: str,
+    reward: Reward,
+    candidates: Candidates,
+    pending: Callable[[], object],
+    policy: Policy,
+    report: Callable[[str], None] = logger.warning,
 ) -> tuple[Float64[np.ndarray, " captions"], Bool[np.ndarray, " captions"]]:
-    """The scores that a reward has begun to make, and which of them stand in for failures.
+    """The scores that a reward has begun to make, and which of them stand in for failures, which are reported.
 
     Raises:
         ScoringError: if it fails and the policy is to stop; it names the first caption that it fails for.
@@ -150,7 +155,8 @@ def settle(
             raise _with_caption(name, reward, candidates, error) from error.__cause__
         values = _apart(reward, candidates) if error.values is None else error.values
         failed = ~np.isfinite(values)
-        logger.warning("%s (%d of %d captions; %s)", error, failed.sum(), len(candidates), policy)
+        first = f", first {candidates.captions[int(np.argmax(failed))]!r}" if failed.any() else ""
+        report(f"{error} ({failed.sum()} of {len(candidates)} captions{first}; {policy})")
         return (np.where(failed, 0.0, values) if policy == "zero" else _filled(values, candidates)), failed
 
 

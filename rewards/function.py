@@ -12,6 +12,7 @@ or of one caption, when its first parameter is called ``caption``; several of th
 """
 
 import asyncio
+import functools
 import inspect
 import os
 import threading
@@ -50,6 +51,7 @@ class FunctionReward(Reward):
         together: how many captions an ``async`` function of one caption is asked for at once.
         timeout: seconds after which waiting for an ``async`` function is given up, counted from when the scores of a
             batch are asked for; None waits for ever. Of one caption, those that have an answer by then keep it.
+        arguments: values of the function's other parameters, by name.
         independent: whether a caption's number depends on nothing else in the batch. Say False of a function that
             compares the captions of a batch with one another: it is then never given a part of them.
     """
@@ -62,18 +64,20 @@ class FunctionReward(Reward):
         together: int = 16,
         timeout: float | None = None,
         independent: bool = True,
+        arguments: Mapping[str, Any] | None = None,
     ) -> None:
         if together < 1:
             raise RewardError(f"together must be at least 1, got {together}")
         if timeout is not None and timeout <= 0:
             raise RewardError(f"timeout must be above 0 seconds, got {timeout}")
         self.function = imported(function) if isinstance(function, str) else function
+        self.arguments = dict(arguments or {})
         self.together = together
         self.timeout = timeout
         self.independent = independent
-        self.name = f"{self.function.__module__}.{getattr(self.function, '__qualname__', type(self.function).__name__)}"
+        self.name = _name(self.function)
         self.one = _first_parameter(self.function, self.name) == "caption"
-        self.columns = _columns(self.function, self.name, OWN_COLUMNS if self.one else COLUMNS)
+        self.columns = _columns(self.function, self.name, OWN_COLUMNS if self.one else COLUMNS, self.arguments)
         self.needs_references = "references" in self.columns
         self.needs_images = "images" in self.columns or "image" in self.columns
         self.background = inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(
@@ -82,8 +86,8 @@ class FunctionReward(Reward):
 
     @property
     def signature(self) -> Signature:
-        """The function's name."""
-        return Signature("FunctionReward", {"function": self.name})
+        """The function's name, and what other arguments it is given."""
+        return Signature("FunctionReward", {"function": self.name, **{k: str(v) for k, v in self.arguments.items()}})
 
     def __call__(self, candidates: Candidates) -> Float64[np.ndarray, " captions"]:
         """The function's number for each caption."""
@@ -96,18 +100,51 @@ class FunctionReward(Reward):
         if self.background and self.one:
             return self._begin_each(candidates, captions, columns)
         if self.background:
-            wait = begin_coroutine(self.function(captions, **columns))
+            wait = begin_coroutine(self.function(captions, **columns, **self.arguments))
             return lambda: self._checked(wait(self.timeout), candidates)
         if self.one:
-            scores: Any = [self._of(row, captions, columns) for row in range(len(captions))]
+            values = self._each(candidates, captions, columns)
         else:
-            scores = self.function(captions, **columns)
-        values = self._checked(scores, candidates)
+            values = self._checked(self.function(captions, **columns, **self.arguments), candidates)
         return lambda: values
 
     def _of(self, row: int, captions: list[str], columns: Mapping[str, Any]) -> Any:
         """What the function of one caption says of this one: its number, or a coroutine that gives it."""
-        return self.function(captions[row], **{name: column[row] for name, column in columns.items()})
+        return self.function(captions[row], **{name: column[row] for name, column in columns.items()}, **self.arguments)
+
+    def _each(
+        self, candidates: Candidates, captions: list[str], columns: Mapping[str, Any]
+    ) -> Float64[np.ndarray, " captions"]:
+        """Ask a function of one caption for all of them; keep what it answers."""
+        answers: dict[int, Any] = {}
+        errors: dict[int, Exception] = {}
+        for row in range(len(captions)):
+            try:
+                answers[row] = self._of(row, captions, columns)
+            except Exception as error:
+                errors[row] = error
+            if len(errors) >= TRIED_ALONE and not answers:
+                break  # it fails for all
+        return self._answered(candidates, answers, errors)
+
+    def _answered(
+        self, candidates: Candidates, answers: Mapping[int, Any], errors: Mapping[int, Exception]
+    ) -> Float64[np.ndarray, " captions"]:
+        """The answers as scores.
+
+        Raises:
+            ScoringError: with those there are, if some captions have none; it names the first.
+        """
+        rows = range(len(candidates))
+        if not errors:
+            return self._checked([answers[row] for row in rows], candidates)
+        values, _ = partly(lambda: self._checked([answers.get(row) for row in rows], candidates))
+        row = min(errors)
+        raise ScoringError(
+            f"function {self.name} failed: {type(errors[row]).__name__}: {errors[row]}, for caption "
+            f"{candidates.captions[row]!r}",
+            values,
+        ) from errors[row]
 
     def _begin_each(self, candidates: Candidates, captions: list[str], columns: Mapping[str, Any]) -> Pending:
         """Ask an ``async`` function of one caption for all of them, a limited number at once; keep what it answers."""
@@ -138,15 +175,7 @@ class FunctionReward(Reward):
                 late = dict.fromkeys(rows, error)
             answered = dict(answers)
             failed = {row: error for row, error in (late | errors).items() if row not in answered}
-            if not failed:
-                return self._checked([answered[row] for row in rows], candidates)
-            values, _ = partly(lambda: self._checked([answered.get(row) for row in rows], candidates))
-            row = min(failed)
-            raise ScoringError(
-                f"function {self.name} failed: {type(failed[row]).__name__}: {failed[row]}, for caption "
-                f"{captions[row]!r}",
-                values,
-            ) from failed[row]
+            return self._answered(candidates, answered, failed)
 
         return finish
 
@@ -167,7 +196,13 @@ class FunctionReward(Reward):
         return given
 
     def _checked(self, scores: object, candidates: Candidates) -> Float64[np.ndarray, " captions"]:
-        return checked(f"function {self.name}", scores, candidates)
+        what = f"function {self.name}"
+        if not self.one and isinstance(scores, (int, float)):
+            raise ScoringError(
+                f"{what} gave the one number {scores} for {len(candidates)} captions: give one for each, or name its "
+                "first parameter caption to be asked for one at a time"
+            )
+        return checked(what, scores, candidates)
 
 
 # --- functions
@@ -191,6 +226,14 @@ def imported(path: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
+def _name(function: Callable[..., Any]) -> str:
+    """Where a function is defined, and what it is called; of a partial, with the arguments it binds."""
+    if isinstance(function, functools.partial):
+        bound = [*map(repr, function.args), *(f"{name}={value!r}" for name, value in function.keywords.items())]
+        return f"{_name(function.func)}({', '.join(bound)})"
+    return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__name__)}"
+
+
 def _first_parameter(function: Callable[..., Any], name: str) -> str:
     first = next(iter(inspect.signature(function).parameters.values()), None)
     if first is None or first.kind not in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD):
@@ -198,17 +241,29 @@ def _first_parameter(function: Callable[..., Any], name: str) -> str:
     return first.name
 
 
-def _columns(function: Callable[..., Any], name: str, known: Mapping[str, str]) -> dict[str, bool]:
-    """What a function of captions takes besides them, and whether it cannot do without."""
+def _columns(
+    function: Callable[..., Any], name: str, known: Mapping[str, str], arguments: Mapping[str, Any]
+) -> dict[str, bool]:
+    """What a function of captions takes besides them and its arguments, and whether it cannot do without."""
     columns = {}
-    for parameter in list(inspect.signature(function).parameters.values())[1:]:
+    parameters = inspect.signature(function).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    strangers = [argument for argument in arguments if argument in known or not (argument in parameters or takes_any)]
+    if strangers:
+        raise RewardError(
+            f"function {name} is given the argument {strangers[0]!r}, which is none of its own parameters: "
+            f"{', '.join(list(parameters)[1:]) or 'it has none'}"
+        )
+    for parameter in list(parameters.values())[1:]:
+        if parameter.name in arguments:
+            continue
         required = parameter.default is parameter.empty
         if parameter.name in known:
             columns[parameter.name] = required
         elif required and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise RewardError(
                 f"function {name} has a parameter {parameter.name!r} that captions cannot fill: it may take captions, "
-                f"{', '.join(known)}"
+                f"{', '.join(known)} (what else the data set knows is in metadata), or a value under arguments"
             )
     return columns
 

@@ -18,6 +18,7 @@ and for the synthetic scenes, by shape and colour::
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ from rewards.base import Candidates, Resampled, Reward, RewardError, Signature
 from rewards.coco_objects import coco_lexicon
 from rewards.ngrams import Memory
 from rewards.phrases import Phrases, words_of
+
+logger = logging.getLogger(__name__)
 
 Thing = tuple[str, frozenset[tuple[str, str]]]
 """An object: its name, and what is known of its attributes, such as ``("circle", {("color", "red")})``."""
@@ -146,6 +149,7 @@ class Chair(Reward):
         self.needs_references = use_references
         self._memory: Memory[tuple[str, ...], frozenset[Thing]] = Memory(self._of_references, remembered_images)
         self._resolved: dict[str, str | None] = {}
+        self._asked = False  # whether a first batch has shown that the lexicon is of its objects
 
     @property
     def signature(self) -> Signature:
@@ -177,7 +181,21 @@ class Chair(Reward):
         return [(own, hallucinated(own, true)) for own, true in zip(captions, truths, strict=True)]
 
     def truths(self, candidates: Candidates) -> list[frozenset[Thing]]:
-        """The objects of each caption's image, as far as metadata and references tell."""
+        """The objects of each caption's image, as far as metadata and references tell; warns where no image has any."""
+        truths = self._truths(candidates)
+        if truths and not self._asked:
+            self._asked = True
+            if not any(truths):
+                name = next(iter(self.lexicon.names.values()), "none")
+                logger.warning(
+                    "%s: of the first %d captions no image has an object that the lexicon knows (%d names, such as "
+                    "%s), in metadata under %r or in references: give your objects' names as lexicon, such as "
+                    "{circle: [disc]}",
+                    *(type(self).__name__, len(truths), len(self.lexicon.names), name, self.objects),
+                )
+        return truths
+
+    def _truths(self, candidates: Candidates) -> list[frozenset[Thing]]:
         listed = [self._listed(row) for row in candidates.metadata or [{}] * len(candidates)]
         if self.use_references and (candidates.references is not None or None in listed):
             said = self._memory(candidates.reference_tuples())

@@ -116,6 +116,9 @@ def reward_named(name: str) -> Reward:
     recipe = NAMED.get(name)
     if recipe is not None:
         return recipe.make()
+    if "," in name:
+        apart = " ".join(part.strip() for part in name.split(",") if part.strip())
+        raise RewardError(f"no reward is called {name!r}: separate names by spaces, not commas: {apart}")
     known = f"give one of {', '.join(NAMED)}, or the import path of a Reward class or a function"
     found = _imported(name, known)
     if isinstance(found, type) and issubclass(found, Reward):

@@ -69,6 +69,10 @@ class Spider(Reward):
         self.semantic.prepare(references)
         self.cider.prepare(references)
 
+    def check_prepared(self) -> None:
+        self.semantic.check_prepared()
+        self.cider.check_prepared()
+
     def to(self, device: str) -> None:
         self.semantic.to(device)
         self.cider.to(device)

@@ -65,6 +65,9 @@ class Wrapper(Reward):
     def prepare(self, references: Sequence[Sequence[str]]) -> None:
         self.reward.prepare(references)
 
+    def check_prepared(self) -> None:
+        self.reward.check_prepared()
+
     def to(self, device: str) -> None:
         self.reward.to(device)
 

@@ -4,13 +4,13 @@ import json
 import logging
 import sys
 from argparse import ArgumentError
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import ExitStack, suppress
 from copy import deepcopy
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -32,6 +32,12 @@ class Parser(ArgumentParser):
             raise ArgumentError(None, message) from ex
         if "disabled for Term" in message:
             message = "a term of rewards is written NAME: {reward: {class_path: ...}, weight: 1.0}"
+        if "does not correspond to a subclass of Reward" in message:
+            message += (
+                "; a function is named by {class_path: rewards.FunctionReward, init_args: {function: my_rewards.f}}"
+            )
+        if "Expected a dot import path string" in message:
+            message += "; short names are for rlcap score: give the class path, such as rewards.meteor.Meteor"
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
 
 
@@ -93,7 +99,11 @@ def train(arguments: Sequence[str], prog: str = "rlcap train") -> None:
         sys.exit(INTERRUPTED)
     if evaluation is not None:
         numbers = "  ".join(f"{name} {scores['value']:.4f}" for name, scores in evaluation.scores.items())
-        logger.info("%s, %s split: %s", folder, trainer.evaluation.test, numbers)
+        step = trainer.progress.step if trainer.progress.best_step is None else trainer.progress.best_step
+        of = (
+            f"step {step}, the best of {trainer.progress.step}" if step else "step 0: no step was better than the start"
+        )
+        logger.info("%s, %s split: %s (%s)", folder, trainer.evaluation.test, numbers, of)
 
 
 def _trainer(parser: Parser, config: Namespace, folder: Path, resumed: bool) -> Any:
@@ -152,11 +162,14 @@ def evaluate(arguments: Sequence[str], prog: str = "rlcap evaluate") -> None:
     parser.add_argument("--split", type=str, default="test")
     parser.add_argument("--decoding", type=Decoding, default=Decoding(), help="default: the run's own")
     parser.add_argument(
-        "--metrics", type=dict[str, Reward], default={}, help="beside CIDEr-D, BLEU and ROUGE-L; default: the run's own"
+        "--metrics",
+        type=dict[str, Reward],
+        default={},
+        help="NAME: {class_path: ...}, beside CIDEr-D, BLEU and ROUGE-L; default: the run's own",
     )
     parser.add_argument("--images_per_batch", type=int, default=64)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--on_bad_image", type=str, choices=["stop", "skip"], default="stop")
+    parser.add_argument("--on_bad_image", type=Literal["stop", "skip"], default="stop")
     parser.add_argument("--thumbnails", type=int, default=48, help="images kept small beside the predictions")
     parser.add_argument("--output", type=str, default=None, help="folder; default: a new one under evaluation/")
     parser.add_argument("--device", type=str, default=None)
@@ -322,7 +335,10 @@ def score(arguments: Sequence[str], prog: str = "rlcap score") -> None:
     )
     parser.add_argument("--config", type=str | None, default=None, help="YAML file whose rewards score as well")
     parser.add_argument(
-        "--training_references", type=str | None, default=None, help="for rewards that begin with the training captions"
+        "--training_references",
+        type=str | None,
+        default=None,
+        help="file of references; for rewards that count those of the training set, as CiderD does in a YAML file",
     )
     parser.add_argument("--against", type=str | None, default=None, help="CSV file of human judgements")
     parser.add_argument("--rating", type=str, nargs="+", default=[], help="its columns of ratings")
@@ -342,13 +358,14 @@ def score(arguments: Sequence[str], prog: str = "rlcap score") -> None:
             raise UserError(f"--{option} speaks of human judgements: name their file with --against")
     if config.resamples < 1:
         raise UserError(f"--resamples must be at least 1, got {config.resamples}")
-    outputs = [Path(path) for path in (config.output, config.csv) if path is not None]
-    refuse_overwriting(*outputs)
+    outputs = {"--output": config.output, "--csv": config.csv}
+    refuse_overwriting({option: Path(path) for option, path in outputs.items() if path is not None})
 
     judgements = read_judgements(Path(config.against), config.rating, config.where) if config.against else None
     captions = judgements.captions if config.candidates is None and judgements else Path(config.candidates)
     references = [Path(path) for path in config.references] or None
-    candidates = read_candidates(captions, references, Path(config.images) if config.images else None)
+    images = Path(config.images) if config.images else None
+    candidates = read_candidates(captions, references, images, name=config.candidates or config.against)
     if config.skip_own_references:
         own = set(own_references(candidates))
         candidates = candidates.select([row for row in range(len(candidates)) if row not in own])
@@ -429,7 +446,7 @@ def fetch(arguments: Sequence[str], prog: str = "rlcap fetch") -> None:
     from rewards.spice import fetched, places_of_corenlp
 
     parser = Parser(prog=prog, allow_abbrev=False, description="Fetch the parser of SPICE, Stanford CoreNLP 3.6.0.")
-    parser.add_argument("what", type=str, choices=["spice"])
+    parser.add_argument("what", type=Literal["spice"], help="what is fetched")
     parser.add_argument("--jars", type=str, default=None, help="folder to copy the jars from, instead of a download")
     parser.add_argument("--output", type=str, default=None, help="folder to write; default: where SPICE looks last")
     config = parser.parse_args(arguments)
@@ -473,6 +490,58 @@ def report(arguments: Sequence[str], prog: str = "rlcap report") -> None:
     config = parser.parse_args(arguments)
     page = write_report([Path(run) for run in config.runs], Path(config.output), config.split, config.title)
     logger.info("report: %s", page)
+
+
+# --- rlcap annotate
+
+
+def annotate(arguments: Sequence[str], prog: str = "rlcap annotate") -> None:
+    """Judge the captions of runs side by side, in a page of this machine's own."""
+    from rlcap.annotation import Choice, Server, prepare_session
+
+    parser = Parser(prog=prog, allow_abbrev=False, description="Show images with two captions and keep what is chosen.")
+    parser.add_argument("runs", type=str, nargs="+", help="two or more run folders; the page does not name them")
+    parser.add_argument("--output", type=str, default="judgements.jsonl", help="file to make or to go on with")
+    parser.add_argument("--split", type=str, default="test", help="folder under evaluation/ whose captions are judged")
+    parser.add_argument("--images", type=str | None, default=None, help="folder of the images; default: the runs' own")
+    parser.add_argument("--rater", type=str | None, default=None, help="who judges; each rater is asked everything")
+    parser.add_argument("--questions", type=int | None, default=None, help="ask so many; default: all")
+    parser.add_argument("--seed", type=int, default=0, help="of order and sides")
+    parser.add_argument("--port", type=int, default=0, help="default: a free one")
+    config = parser.parse_args(arguments)
+    images = Path(config.images) if config.images is not None else None
+    choice = Choice(config.split, images, config.seed, config.questions, config.rater)
+    folders = [Path(run) for run in config.runs]
+    session, found = prepare_session(folders, Path(config.output), choice, partial(_images_of_data, prog))
+    with Server(session, found, config.port) as server:
+        logger.info("open this address in a browser of this machine; Ctrl-C ends")
+        sys.stdout.write(f"{server.address}\n")
+        sys.stdout.flush()
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
+        session.close()
+    sys.stdout.writelines(f"{line}\n" for line in session.summary)
+
+
+def _images_of_data(prog: str, folder: Path, split: str, ids: Set[str]) -> dict[str, Callable[[], Any]]:
+    """What opens images that only the run's data set can make; empty where it cannot be had any more."""
+    from rlcap.annotation.runs import data_settings
+
+    settings = data_settings(folder)
+    if not settings:
+        return {}
+    logger.info("looking for %d images in the data set of %s", len(ids), folder)
+    from rlcap.data.base import CaptionDataset
+
+    parser = Parser(prog=prog, exit_on_error=False)
+    parser.add_argument("--data", type=CaptionDataset)
+    try:
+        data = parser.instantiate(parser.parse_object({"data": settings})).data
+        records = data.records(split.partition("-")[0])  # test-beam3 is the split test, decoded otherwise
+    except (ArgumentError, UserError) as error:
+        logger.warning("the data set of %s cannot be read: %s", folder, " ".join(str(error).split()))
+        return {}
+    return {record.image_id: partial(data.open_image, record) for record in records if record.image_id in ids}
 
 
 # --- rlcap quickstart
@@ -521,6 +590,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "score": score,
     "fetch": fetch,
     "report": report,
+    "annotate": annotate,
 }
 
 

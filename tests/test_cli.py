@@ -239,7 +239,10 @@ SCORE_MISTAKES = {
     "no function": (["--rewards", "my_rewards.nothing"], "has no attribute 'nothing'"),
     "raises": (["--rewards", "my_rewards.broken"], "'my_rewards.broken' failed: ZeroDivisionError"),
     "wrong length": (["--rewards", "my_rewards.short"], "function my_rewards.short gave shape (1,) for 4 captions"),
-    "images": (["--rewards", "my_rewards.brightness"], "looks at images, and there are none: give images (--images)"),
+    "images": (
+        ["--rewards", "my_rewards.brightness"],
+        "looks at images, and there are none: give images (rlcap score: --images)",
+    ),
     "output exists": (["--output", "captions.json"], "captions.json exists: choose another --output"),
     "unknown option": (["--reward", "CIDEr-D"], "unrecognized arguments: --reward CIDEr-D"),
 }
@@ -290,6 +293,14 @@ TRAIN_MISTAKES = {
         changed(["rewards", "x"], {"reward": {**OWN_FUNCTION, "init_args": {"function": "my_rewards.x"}}}),
         "cannot import the reward function 'my_rewards.x'",
     ),
+    "function as class": (
+        changed(["rewards", "x"], {"reward": {"class_path": "my_rewards.brevity"}}),
+        "a function is named by {class_path: rewards.FunctionReward, init_args: {function:",
+    ),
+    "short name": (
+        changed(["rewards", "x"], {"reward": {"class_path": "METEOR"}}),
+        "short names are for rlcap score: give the class path, such as rewards.meteor.Meteor",
+    ),
     "learning rate": (changed(["optimizer", "init_args", "lr"], -1.0), "cannot make the optimizer: Invalid learning"),
     "samples": (changed(["algorithm", "init_args", "samples_per_image"], -1), "must be at least 1, got -1"),
 }
@@ -339,7 +350,7 @@ def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
         cli.main(["trian"])
     expected = (
         "rlcap: error: no command 'trian'; there are quickstart, train, evaluate, caption, merge, score, "
-        "fetch, report\n"
+        "fetch, report, annotate\n"
     )
     assert (stop.value.code, capsys.readouterr().err) == (2, expected)
 
@@ -369,7 +380,7 @@ def test_own_rewards_are_trained_with_and_stay_import_paths(trained: Path) -> No
     assert [row["step"] for row in steps] == [1, 2, 3, 4, 5, 6]
     assert all(0 < row["reward/brevity"] <= 1 and 0 <= row["reward/few"] <= 1 for row in steps)
     rewards = yaml.safe_load((trained / "run" / "config.yaml").read_text())["rewards"]
-    defaults = {"together": 16, "timeout": None, "independent": True}
+    defaults = {"together": 16, "timeout": None, "independent": True, "arguments": None}
     function = {**OWN_FUNCTION, "init_args": {"function": "my_rewards.brevity", **defaults}}
     assert rewards["brevity"] == {"reward": function, "weight": 0.5, "on_failure": "stop"}
     assert rewards["few"]["reward"] == {"class_path": "my_rewards.Brevity", "init_args": {"words": 4}}
@@ -488,7 +499,7 @@ def test_mistakes_from_a_shell(folder: Path) -> None:
         (
             ["trian"],
             "rlcap: error: no command 'trian'; there are quickstart, train, evaluate, caption, merge, score, "
-            "fetch, report",
+            "fetch, report, annotate",
         ),
         (["score", *FILES, "--candidates", "none.json"], "rlcap score: error: there is no file none.json"),
         (

@@ -24,11 +24,17 @@ from rlcap import cli
 
 PHOTOS, EACH = 12, 3
 OWN = """
+from rewards import Reward
+
 def letters(captions):
     return [len(caption) for caption in captions]
 
 def constant(captions):
     return [1.0 for caption in captions]
+
+class Never(Reward):
+    def __call__(self, candidates):
+        raise AssertionError("scored before all was checked")
 
 def brightness(captions, images):
     return [float(image.getpixel((0, 0))[0]) for image in images]
@@ -216,8 +222,20 @@ MISTAKES = {
     "no rewards": (["--candidates", "r.csv", "--config", "empty.yaml"], "empty.yaml names no rewards"),
     "untrained": (["--candidates", "r.csv", "--config", "train.yaml"], "compares with references"),
     "resamples": (["--candidates", "r.csv", "--resamples", "0"], "--resamples must be at least 1, got 0"),
-    "csv exists": ([*HUMAN, "--output", "new.json", "--csv", "human.csv"], "human.csv exists: choose another"),
-    "no column": (["--against", "plain.csv"], "no column of plain.csv is called rating or the like: name one of"),
+    "csv exists": ([*HUMAN, "--output", "new.json", "--csv", "human.csv"], "human.csv exists: choose another --csv"),
+    "no column": (["--against", "plain.csv"], "called rating or the like: name those of ratings with --rating, of wor"),
+    "no other column": (["--against", "r.csv"], "no column of r.csv is called rating or the like: add one of ratings"),
+    "judged, no references": (
+        ["--against", "human.csv", "--references", "strange.json"],
+        "human.csv holds captions of 12 images without references in strange.json, the first of image 'p0.jpg' (an "
+        "image there is '1000'): name images alike in both",
+    ),
+    "commas": (["--candidates", "r.csv", "--rewards", "BLEU-1,METEOR"], "by spaces, not commas: BLEU-1 METEOR"),
+    "unprepared": (
+        ["--candidates", "p.csv", "--references", "references.json", "--config", "order.yaml"],
+        "reward 'c': CiderD(document_frequencies='train') has no document frequencies yet: call prepare(references) "
+        "with the training references (rlcap score: --training_references), or set document_frequencies to 'corpus'",
+    ),
 }
 
 
@@ -229,6 +247,12 @@ def test_a_mistake(mistake: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("plain.csv").write_text("image_id,caption,worker_id\nx,a dog,3\n")
     Path("empty.yaml").write_text("training: {steps: 3}\n")
     Path("train.yaml").write_text("rewards: {c: {reward: {class_path: rewards.cider.CiderD}}}\n")
+    Path("strange.json").write_text('{"1000": ["a dog"]}')
+    Path("order.yaml").write_text(
+        "rewards:\n"
+        "  never: {reward: {class_path: score_rewards_of_a_test.Never}}\n"
+        "  c: {reward: {class_path: rewards.Cached, init_args: {reward: {class_path: rewards.cider.CiderD}}}}\n"
+    )
     arguments, message = MISTAKES[mistake]
     assert message in the_line(arguments, capsys)
     assert not Path("new.json").exists()

@@ -206,6 +206,14 @@ class TokenReward(ModelReward):
             ids = (tokenizer(part, truncation=True, max_length=self.encoder.longest)["input_ids"] for part in parts)
             self.weights = inverse_document_frequencies(chain.from_iterable(ids), len(tokenizer))
 
+    def check_prepared(self) -> None:
+        """Raise if tokens are weighed by the training references and those were not given."""
+        if self.idf and self.weights is None:
+            raise RewardError(
+                f"{type(self).__name__}(idf=True) has no document frequencies yet: call prepare(references) with the "
+                "training references (rlcap score: --training_references), or set idf to False"
+            )
+
     @property
     def settings(self) -> dict[str, str]:
         """What the signatures of all such rewards say."""
@@ -271,10 +279,7 @@ class TokenReward(ModelReward):
         """Weight of each token: 0 for special tokens, else 1 or its inverse document frequency."""
         if not self.idf:
             return text.is_text.astype(np.float32)
-        if self.weights is None:
-            raise RewardError(
-                f"{type(self).__name__}(idf=True) has no document frequencies yet: call prepare(references) with the "
-                "training references first"
-            )
+        self.check_prepared()
+        assert self.weights is not None
         weights: Float32[np.ndarray, " tokens"] = (self.weights[text.ids] * text.is_text).astype(np.float32)
         return weights

@@ -64,7 +64,10 @@ def _stem(image: str) -> str:
 
 
 def read_candidates(
-    captions: Path | Sequence[Caption], references: Path | Sequence[Path] | None = None, images: Path | None = None
+    captions: Path | Sequence[Caption],
+    references: Path | Sequence[Path] | None = None,
+    images: Path | None = None,
+    name: str | None = None,
 ) -> Candidates:
     """The captions of one file with the references and images that belong to them; an image may have several captions.
 
@@ -72,11 +75,12 @@ def read_candidates(
         captions: the file, or its captions.
         references: the file of references, or several plain text files; None leaves those beside the captions, if any.
         images: the folder of the images, which are opened when a reward reads them.
+        name: what errors call the captions; None is their file.
 
     Raises:
         RewardError: if a file is missing or not what it should be, or if a caption's image has no references or file.
     """
-    name = str(captions) if isinstance(captions, Path) else "the judgements"
+    name = name or (str(captions) if isinstance(captions, Path) else "the list of captions")
     rows = read_captions(captions) if isinstance(captions, Path) else captions
     if not rows:
         raise RewardError(f"{name} holds no captions: give at least one, as in {RESULTS}")
@@ -139,9 +143,13 @@ def _with_references(
     missing = list(dict.fromkeys(row.image for row, image in zip(rows, ids, strict=True) if image is None))
     if missing:
         count = f"{len(missing)} images" if len(missing) > 1 else "an image"
+        other = next(iter(found.known), None)
+        there = "" if other is None else f" (an image there is {other!r})"
+        strangers = other is not None and set(ids) == {None}
+        remedy = "name images alike in both" if strangers else "add references, or leave the captions out"
         raise RewardError(
-            f"{name} has captions of {count} without references in {', '.join(map(str, paths))}, the first of image "
-            f"{missing[0]!r}: add references, or leave the captions out"
+            f"{name} holds captions of {count} without references in {', '.join(map(str, paths))}, the first of image "
+            f"{missing[0]!r}{there}: {remedy}"
         )
     known_ids = [image for image in ids if image is not None]
     return known_ids, [found.known[image] for image in known_ids]
@@ -215,10 +223,15 @@ def images_of(ids: Sequence[str], folder: Path) -> OpenedWhenRead:
     # COCO_val2014_000000000042.jpg and 000000000042.jpg are image 42.
     numbers = {stem.rpartition("_")[2].lstrip("0"): name for name in files if (stem := _stem(name))[-12:].isdigit()}
     by_name = ByImage({name: name for name in files})
-    found = {
-        image: image if (folder / image).is_file() else by_name.get(image) or numbers.get(image)
-        for image in dict.fromkeys(ids)
-    }
+    inside = folder.resolve()
+
+    def file_of(image: str) -> str | None:
+        path = (folder / image).resolve()
+        if path.is_file() and path.is_relative_to(inside):  # an id may hold folders, but not lead out of this one
+            return image
+        return by_name.get(image) or numbers.get(image)
+
+    found = {image: file_of(image) for image in dict.fromkeys(ids)}
     missing = [image for image, name in found.items() if name is None]
     if missing:
         others = f" nor of {len(missing) - 1} others" if len(missing) > 1 else ""

@@ -121,7 +121,9 @@ def _rating_columns(path: Path, header: Sequence[str], named: Sequence[str]) -> 
         raise RewardError(f"{path} has no column {unknown[0]!r} of ratings, only {', '.join(header)}")
     columns = tuple(named) or tuple(name for name in header if RATING.fullmatch(name) and not name.endswith("_id"))
     if not columns:
-        raise RewardError(f"no column of {path} is called rating or the like: name one of {', '.join(header)}")
+        others = [name for name in header if name.lower() not in (*IMAGE_COLUMNS, *CAPTION_COLUMNS)]
+        remedy = f"name those of ratings with --rating, of {', '.join(others)}" if others else "add one of ratings"
+        raise RewardError(f"no column of {path} is called rating or the like: {remedy}")
     return columns
 
 

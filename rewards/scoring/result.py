@@ -71,6 +71,8 @@ class Result(Mapping[str, Scored]):
     bootstrap: Bootstrap
 
     def __getitem__(self, name: str) -> Scored:
+        if name not in self.rewards:
+            raise KeyError(f"no reward {name!r} in this result: there are {', '.join(self.rewards)}")
         return self.rewards[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -100,7 +102,7 @@ def score(
         progress: told now and then how many more captions a reward has scored.
 
     Raises:
-        RewardError: if a reward fails, or lacks references or images; the message names it.
+        RewardError: if a reward fails, or lacks references, images or the training references; the message names it.
     """
     candidates = _candidates(captions, references, images)
     bootstrap = bootstrap or Bootstrap()
@@ -111,6 +113,7 @@ def score(
             if isinstance(given, str):
                 made_here.callback(terms[name].reward.close)
         refuse_missing({name: term.reward for name, term in terms.items()}, candidates)
+        refuse_unprepared({name: term.reward for name, term in terms.items()})
         results = {name: _scored(name, term, candidates, bootstrap, progress) for name, term in terms.items()}
     if isinstance(rewards, Mapping) and _weighted(rewards):
         whole = WeightedSum(terms)
@@ -128,10 +131,27 @@ def refuse_missing(rewards: Mapping[str, Reward], candidates: Candidates) -> Non
     for name, reward in rewards.items():
         if reward.needs_references and candidates.references is None:
             raise RewardError(
-                f"reward '{name}' compares with references, and there are none: give references (--references)"
+                f"reward '{name}' compares with references, and there are none: give references (rlcap score: "
+                "--references)"
             )
         if reward.needs_images and candidates.images is None:
-            raise RewardError(f"reward '{name}' looks at images, and there are none: give images (--images)")
+            raise RewardError(
+                f"reward '{name}' looks at images, and there are none: give images (rlcap score: --images)"
+            )
+
+
+def refuse_unprepared(rewards: Mapping[str, Reward]) -> None:
+    """Make sure that rewards which count the training references have done so, before anything is scored.
+
+    Raises:
+        RewardError: naming the first that has not.
+    """
+    for name, reward in rewards.items():
+        with own_errors(name):
+            reward.check_prepared()
+
+
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # no format that starts a program to be read
 
 
 def open_image(path: Path | str) -> Image.Image:
@@ -141,7 +161,7 @@ def open_image(path: Path | str) -> Image.Image:
         RewardError: if it is missing or no image.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = str(error) if Path(path).exists() else "no such file"

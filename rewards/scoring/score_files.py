@@ -44,16 +44,16 @@ def scores_as_csv(result: Result) -> str:
     return text.getvalue()
 
 
-def refuse_overwriting(*paths: Path) -> None:
-    """Make sure that these files can be written anew.
+def refuse_overwriting(paths: Mapping[str, Path]) -> None:
+    """Make sure that the files of these options can be written anew.
 
     Raises:
         RewardError: if one exists, or two are the same.
     """
-    for path in paths:
+    for option, path in paths.items():
         if path.exists():
-            raise RewardError(f"{path} exists: choose another --output, or remove it first")
-        if paths.count(path) > 1:
+            raise RewardError(f"{path} exists: choose another {option}, or remove it first")
+        if list(paths.values()).count(path) > 1:
             raise RewardError(f"{path} would be written twice: choose different files")
 
 
@@ -63,7 +63,8 @@ def write_new(texts: Mapping[Path, str]) -> None:
     Raises:
         RewardError: if a file exists or cannot be written.
     """
-    refuse_overwriting(*texts)
+    for path in texts:
+        refuse_overwriting({"path": path})
     asides = {path: path.with_name(f".{path.name}.{uuid4().hex}.part") for path in texts}
     written: list[Path] = []
     try:

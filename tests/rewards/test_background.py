@@ -175,3 +175,16 @@ def test_captions_that_depend_on_one_another_stay_together() -> None:
 
 def test_bleu_of_all_captions_stays_that_of_the_corpus() -> None:
     assert InThreads(Bleu(1)).corpus(FOUR) == Bleu(1).corpus(FOUR)
+
+
+def test_a_script_without_a_main_guard_is_told_of_it(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from own_rewards import Letters\nfrom rewards import Candidates, InProcesses\n"
+        "InProcesses(Letters())(Candidates(['a']))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "InProcesses: begin the script's work under if __name__ == '__main__':" in done.stderr
+    assert "a worker process died: of too little memory, or in a script that does not begin" in done.stderr

@@ -87,12 +87,16 @@ def test_a_reward_that_raises_is_asked_again_caption_by_caption(policy: Policy, 
 def test_a_reward_that_always_fails_is_not_asked_for_ever(caplog: pytest.LogCaptureFixture) -> None:
     never = Never()
     many = Candidates(["a dog"] * 50)
+    reward = summed(never, "skip")
     with caplog.at_level(logging.WARNING):
-        scores = summed(never, "skip").score(many)
+        scores = reward.score(many)
     assert never.calls == 1 + 3
     assert scores.total.tolist() == [0] * 50
     assert scores.failed == {"own": 1.0}
-    assert "'own' failed: ConnectionError: no service (50 of 50 captions; skip)" in caplog.text
+    assert "'own' failed: ConnectionError: no service (50 of 50 captions, first 'a dog'; skip)" in caplog.text
+    caplog.clear()
+    assert reward.score(many).failed == {"own": 1.0}  # and is not told of again
+    assert caplog.text == ""
 
 
 class Asked(Reward):

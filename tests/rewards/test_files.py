@@ -64,10 +64,13 @@ def test_an_image_may_have_several_captions(tmp_path: Path) -> None:
         ([{"image_id": 1, "caption": None}], "caption 1 is"),
         (["a dog"], 'caption 1 is "a dog", without an image_id'),
         ([["x" * 200]], "caption 1 is .{79}…, without"),
-        ([*RESULTS, {"image_id": 5, "caption": "x"}], r"captions of an image without references in .*r\.json.*'5'"),
+        (
+            [*RESULTS, {"image_id": 5, "caption": "x"}],
+            r"c\.json holds captions of an image without references in .*r\.json.*'5' .*: add references, or leave",
+        ),
         (
             [{"image_id": 9, "caption": "x"}, {"image_id": 8, "caption": "y"}],
-            "of 2 images without .* first of image '9'",
+            r"of 2 images without .* first of image '9' \(an image there is '42'\): name images alike in both",
         ),
     ],
 )
@@ -289,11 +292,11 @@ def test_scores_are_written_whole_and_never_over_others(tmp_path: Path) -> None:
     )
     assert sorted(file.name for file in path.parent.iterdir()) == ["deep", "scores.json"]
 
-    with pytest.raises(RewardError, match=r"scores\.json exists: choose another --output"):
+    with pytest.raises(RewardError, match=r"scores\.json exists: choose another path"):
         write_new({tmp_path / "other.json": "{}", path: "{}"})
     assert not (tmp_path / "other.json").exists()
     with pytest.raises(RewardError, match=r"x\.json would be written twice"):
-        refuse_overwriting(tmp_path / "x.json", tmp_path / "x.json")
+        refuse_overwriting({"--output": tmp_path / "x.json", "--csv": tmp_path / "x.json"})
 
 
 def test_all_files_are_written_or_none(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Functions as rewards: of a batch, of one caption, async; what they may ask for, and errors that name them."""
 
 import asyncio
+import functools
 import sys
 import threading
 import time
@@ -245,3 +246,51 @@ def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:
 
 def nothing_but(captions: list[str]) -> list[float]:
     return [0.0 for _ in captions]
+
+
+def test_a_function_of_one_caption_that_fails_for_some_keeps_the_others() -> None:
+    calls: list[str] = []
+
+    def one(caption: str) -> float:
+        calls.append(caption)
+        if caption == "men":
+            raise KeyError("men")
+        return 1.0
+
+    assert WeightedSum({"own": Term(FunctionReward(one), on_failure="zero")}).score(THREE).total.tolist() == [1, 1, 0]
+    assert calls == list(THREE.captions)  # each asked once
+    with pytest.raises(
+        ScoringError, match=r"'own': function .*one failed: KeyError: 'men', for caption 'men'"
+    ) as error:
+        WeightedSum({"own": Term(FunctionReward(one))})(THREE)
+    assert isinstance(error.value.__cause__, KeyError)
+
+
+def test_arguments_fill_other_parameters() -> None:
+    def weighed(captions: list[str], factor: float, power: int = 1) -> list[float]:
+        return [factor * len(caption) ** power for caption in captions]
+
+    reward = FunctionReward(weighed, arguments={"factor": 2.0, "power": 2})
+    assert reward(THREE).tolist() == [50, 162, 18]
+    assert reward.signature.settings["factor"] == "2.0"
+    assert FunctionReward(lambda caption, factor: factor * len(caption), arguments={"factor": 3})(THREE).tolist() == [
+        *(15, 27, 9)
+    ]
+    with pytest.raises(RewardError, match=r"is given the argument 'faktor', which is none of its own .*factor, power"):
+        FunctionReward(weighed, arguments={"faktor": 2.0})
+    with pytest.raises(RewardError, match=r"has a parameter 'factor' that captions cannot fill.*under arguments"):
+        FunctionReward(weighed)
+
+
+def test_one_number_for_all_is_told_how_to_be_one_for_each() -> None:
+    with pytest.raises(RewardError, match=r"gave the one number 1.0 for 3 captions.*name its first parameter caption"):
+        FunctionReward(lambda text: 1.0)(THREE)
+
+
+def test_a_partial_is_named_with_what_it_binds() -> None:
+    def weighed(captions: list[str], factor: float) -> list[float]:
+        return [factor * len(caption) for caption in captions]
+
+    names = [FunctionReward(functools.partial(weighed, factor=factor)).signature for factor in (1.0, 2.0)]
+    assert names[0] != names[1]
+    assert names[0].settings["function"].endswith("weighed(factor=1.0)")

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,31 @@ def test_where_nothing_tells_what_is_there() -> None:
         Chair()(Candidates(["a cat"], metadata=[{"objects": [{"category": "cat"}]}]))
     assert Chair()(Candidates([], [])).shape == (0,)
     assert ChairS().corpus(Candidates([], [])) == 0
+
+
+@pytest.mark.parametrize("kind", [Chair, ChairS], ids=["mentions", "captions"])
+def test_a_lexicon_of_other_objects_is_told_once(kind: type[Chair], caplog: pytest.LogCaptureFixture) -> None:
+    rng = np.random.default_rng(1)
+    scenes = [sample_scene(rng) for _ in range(8)]
+    said = [describe(scene, rng) for scene in scenes]
+    candidates = Candidates(said, [[own] for own in said], metadata=[{"scene": scene} for scene in scenes])
+    with caplog.at_level(logging.WARNING, logger="rewards.hallucination"):
+        for reward in (kind(), kind(objects="scene.objects", label="shape")):
+            assert not reward(candidates).any()
+            assert reward.corpus(candidates) == 0
+        assert len(caplog.messages) == 2
+        assert all(
+            "no image has an object that the lexicon knows (80 names, such as person" in said
+            for said in caplog.messages
+        )
+        assert f"{kind.__name__}: of the first 8 captions" in caplog.messages[0]
+        kind(SHAPE_WORDS)(candidates)  # from the references
+        kind(SHAPE_WORDS, **SCENES)(candidates)  # from the scenes
+        later = kind()
+        later(Candidates(["a cat", "a sky"], [["a cat"], ["the sky"]]))
+        later(candidates)  # nothing known, but the lexicon has been of use
+        later(Candidates([], []))
+    assert len(caplog.messages) == 2
 
 
 def test_attributes_are_those_right_before_the_name_in_any_order() -> None:

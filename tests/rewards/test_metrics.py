@@ -109,6 +109,10 @@ def test_names_may_be_metrics_functions_and_classes(own_module: str) -> None:
     ("name", "message"),
     [
         ("cider", "no reward is called 'cider': give one of CIDEr-D, BLEU-1"),
+        (
+            "CIDEr-D,METEOR",
+            "no reward is called 'CIDEr-D,METEOR': separate names by spaces, not commas: CIDEr-D METEOR",
+        ),
         ("no_such_module.letters", "cannot import the reward 'no_such_module.letters' .*No module named"),
         ("own_rewards_of_a_test.nothing", "has no attribute 'nothing'"),
         ("own_rewards_of_a_test.SCALE", "neither a Reward class nor a function"),

@@ -12,6 +12,7 @@ from PIL import Image
 
 from rewards.base import Candidates, OpenedWhenRead, Reward, RewardError
 from rewards.bleu import Bleu
+from rewards.cache import Cached
 from rewards.cider import CiderD
 from rewards.composite import Term, WeightedSum
 from rewards.metrics import standard_metrics
@@ -96,6 +97,24 @@ def test_document_frequencies_stay_those_of_all_captions() -> None:
     assert found.interval == pytest.approx(np.quantile(means, [0.025, 0.975]), rel=1e-12)
 
 
+def test_a_name_that_is_not_in_the_result_is_told_with_those_that_are() -> None:
+    result = score(CAPTIONS, REFERENCES, rewards=["BLEU-1", "BLEU-2"])
+    with pytest.raises(KeyError, match="no reward 'BLEU' in this result: there are BLEU-1, BLEU-2"):
+        result["BLEU"]
+    assert "BLEU" not in result
+    assert result.get("BLEU") is None
+
+
+def test_nothing_is_scored_before_all_training_references_are_counted() -> None:
+    words, unprepared = Counted(), CiderD()
+    begun: list[int] = []
+    with pytest.raises(RewardError, match=r"reward 'cider': CiderD.* or set document_frequencies to 'corpus'"):
+        score(CAPTIONS, REFERENCES, rewards={"words": words, "cider": Cached(unprepared)}, progress=begun.append)
+    assert begun == []
+    unprepared.prepare(REFERENCES)
+    assert list(score(CAPTIONS, REFERENCES, rewards={"cider": Cached(unprepared)})) == ["cider"]
+
+
 def test_terms_with_weights_are_added_up() -> None:
     terms = {"words": Term(Counted(), weight=0.5), "letters": Term(RougeL(), weight=2.0)}
     result = score(SEVERAL, rewards=terms)
@@ -157,7 +176,10 @@ def test_only_rewards_made_here_are_closed(monkeypatch: pytest.MonkeyPatch) -> N
         ({"captions": []}, "there are no captions to score"),
         ({"captions": ["a"], "references": ["a dog"]}, "references hold the text 'a dog' for a caption"),
         ({"captions": ["a"], "references": []}, "Candidates.references has 0 entries for 1 captions"),
-        ({"captions": ["a"]}, "reward 'CIDEr-D' compares with references, and there are none: give references"),
+        (
+            {"captions": ["a"]},
+            "reward 'CIDEr-D' compares with references, and there are none: give references .rlcap sc",
+        ),
         ({"captions": ["a"], "references": [[]]}, "reward 'CIDEr-D': caption 'a' has no references"),
         ({"captions": ["a"], "rewards": {"it": Bright()}}, "reward 'it' looks at images, and there are none"),
         ({"captions": SEVERAL, "references": REFERENCES}, "given twice: Candidates hold them"),
