@@ -118,7 +118,8 @@ class JudgedCaptions(CaptionDataset):
     Args:
         judgements: a file of JSON lines, or CSV or TSV; see :mod:`rlcap.data.judgement_files`.
         images: where the images are from. The file names them by their ids, with or without ``.jpg`` or the like.
-        division: how the judged images are divided; None leaves each in the split that ``images`` has it in.
+        division: how the judged images are divided; None leaves each in the split that ``images`` has it in. A split
+            without any judged image is then that of ``images``: a policy that learns from judgements is measured on it.
         margin: also compare captions of an image whose mean ratings differ by this much; None adds no comparisons.
         separate_captions: leave out of ``train`` the captions that are judged in another split, too. It costs most of
             the training part where every caption was shown with many photos: of Flickr8k's experts' four fifths, of its
@@ -169,6 +170,9 @@ class JudgedCaptions(CaptionDataset):
             for name, part in parts.items()
             if part
         }
+        if division is None:
+            own = {name: tuple(record for split, record in known.values() if split == name) for name in SPLITS}
+            self._splits = {name: part for name, part in own.items() if part} | self._splits
 
     def records(self, split: str) -> Sequence[Record]:
         """The judged images of a split, in the order in which the file names them first."""

@@ -26,14 +26,17 @@ class Reference:
 
     @torch.no_grad()
     def log_probabilities(
-        self, batch: Batch, captions: Captions, sampling: Sampling
+        self, batch: Batch, captions: Captions, sampling: Sampling | None
     ) -> Float[Tensor, "tokens vocabulary"]:
-        """Its next-word distribution at every token of the captions, which are image-major, equally many per image."""
+        """Its next-word distribution at every token of the captions, which are image-major, equally many per image.
+
+        ``sampling`` is the distribution that they were drawn from; None for captions that people wrote.
+        """
         with self.policy.without_adapters():
             encoded = self.policy.encode(batch).repeat(len(captions) // len(batch))
             return self.policy.predict(encoded, captions, sampling).log_probabilities
 
-    def logprobs(self, batch: Batch, captions: Captions, sampling: Sampling) -> Float[Tensor, "captions length"]:
+    def logprobs(self, batch: Batch, captions: Captions, sampling: Sampling | None) -> Float[Tensor, "captions length"]:
         """Its log-probability of each token of the captions; 0 after their end."""
         log_probabilities = self.log_probabilities(batch, captions, sampling)
         return unpack(gather_logprobs(log_probabilities, captions.token_ids[captions.mask]), captions.mask)

@@ -13,6 +13,8 @@ stand apart in ``timings.jsonl``.
 | advantage/std | standard deviation of the advantages of the step |
 | loss/policy | the loss of the advantage-weighted log-likelihood, or of the references |
 | loss/value, loss/teacher_forcing | the critic's loss; the weighted cross-entropy mixed in |
+| preference/accuracy, preference/margin | share of comparisons the implicit rewards order as people did; their margin |
+| preference/chosen, preference/rejected | mean implicit reward of the preferred and of the other captions |
 | critic/explained_variance | 1 - variance of (return - value) / variance of return, over tokens |
 | updates | optimizer steps made of the step's rollouts |
 | policy/entropy | mean entropy in nats of the next-word distribution along the sampled captions |
