@@ -36,7 +36,7 @@ class DPO(Algorithm):
         beta: how dear it is to leave the policy of the start: small goes far.
         smoothing: the share of comparisons taken to be the wrong way round (Mitchell 2023).
         comparisons_per_image: comparisons of each image in a step, drawn anew each time where there are more. An image
-            with fewer repeats some.
+            with fewer repeats some; one with none, such as with ties alone, teaches nothing.
         margin: two rated captions are a comparison when their mean ratings differ by as much.
         max_length: captions are cut at so many tokens.
     """
@@ -81,6 +81,11 @@ class DPO(Algorithm):
             texts += [judged.captions[comparison.winner], judged.captions[comparison.loser]]
             weights += [comparison.weight, 0.0]
         captions = self.policy.tokenize(texts, self.max_length).to(self.policy.device)
+        if not any(weights):
+            raise UserError(
+                f"of no image of a batch, such as {batch.image_ids[0]}, are two captions told apart by {self.margin} "
+                "or more: lower margin, or take more images_per_batch"
+            )
         if self.reference is None:
             raise UserError("DPO compares with a reference policy: set the algorithm's reference first")
         return Rollout(
@@ -100,12 +105,7 @@ class DPO(Algorithm):
                 raise UserError(
                     f"nobody judged captions of image {image_id}: take rlcap.data.judgements.JudgedCaptions"
                 )
-            known = comparisons_of(judged, self.margin)
-            if not known:
-                raise UserError(
-                    f"no two captions of image {image_id} are told apart by {self.margin} or more: leave it out, or "
-                    "lower margin"
-                )
+            known = comparisons_of(judged, self.margin) or [Comparison(0, 0, weight=0.0)]  # which teaches nothing
             order = image_generator(image_id, key).permutation(len(known))
             drawn += [(judged, known[order[turn % len(order)]]) for turn in range(self.comparisons_per_image)]
         return drawn
@@ -116,7 +116,7 @@ class DPO(Algorithm):
         return {"policy": float(given(rollout.rewards).sum())}
 
     def counts(self, rollout: Rollout) -> Mapping[str, float]:
-        pairs = len(rollout.captions) / 2
+        pairs = float((given(rollout.rewards) > 0).sum())
         names = ("accuracy", "margin", "chosen", "rejected")
         return {**super().counts(rollout), **{f"preference/{name}": pairs for name in names}}
 
@@ -126,9 +126,10 @@ class DPO(Algorithm):
         policy = self._whole(self.policy.logprobs(encoded, rollout.captions))
         reference = self._whole(given(rollout.reference_logprobs))
         weights = given(rollout.rewards).reshape(-1, 2)[:, 0]
+        judged = weights > 0
         total = (weights * self.of_pairs(policy, reference)).sum()
         implied = implicit_reward(policy.detach().flatten(), reference.flatten(), self.beta)
-        chosen, rejected = implied[::2], implied[1::2]
+        chosen, rejected = implied[::2][judged], implied[1::2][judged]
         return Loss(
             {"policy": total},
             {

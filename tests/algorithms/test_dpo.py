@@ -114,6 +114,18 @@ def test_weights_count_and_units_are_their_sum(policy: Policy) -> None:
     assert mean(algorithm, both).item() == pytest.approx((2 * first + second) / 3, rel=1e-5)
 
 
+def test_an_image_with_ties_alone_teaches_nothing(policy: Policy) -> None:
+    algorithm = DPO(policy, comparisons_per_image=2)
+    algorithm.reference = Reference(policy)
+    moved(policy)
+    alone = rolled(algorithm, batch_of(policy, FIRST))
+    beside = rolled(algorithm, batch_of(policy, FIRST, Judged((RED, BLUE), ties=(Tie(0, 1),))))
+    assert mean(algorithm, beside).item() == pytest.approx(mean(algorithm, alone).item(), rel=1e-5)
+    assert algorithm.counts(beside)["preference/accuracy"] == 2
+    for name, value in algorithm.loss(alone).stats.items():
+        assert algorithm.loss(beside).stats[name].item() == pytest.approx(value.item(), rel=1e-5), name
+
+
 def test_what_is_compared() -> None:
     judged = Judged(
         (RED, BLUE, GREEN),
@@ -155,7 +167,9 @@ def test_mistakes(policy: Policy) -> None:
     algorithm.reference = Reference(policy)
     with pytest.raises(UserError, match=r"nobody judged captions of image .*JudgedCaptions"):
         rolled(algorithm, batch_of(policy, None))
-    with pytest.raises(UserError, match=r"no two captions of image .* are told apart by 0.5 or more"):
+    with pytest.raises(
+        UserError, match=r"of no image of a batch, such as .*, are two captions told apart by 0.5 or more"
+    ):
         rolled(algorithm, batch_of(policy, Judged((RED, BLUE), ratings=(Rating(0, 1.0), Rating(1, 1.2)))))
 
 
