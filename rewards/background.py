@@ -10,6 +10,7 @@ import pickle
 import signal
 import sys
 import threading
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -94,9 +95,9 @@ class _Background(Wrapper):
 
         return finish
 
+    @abstractmethod
     def submit(self, candidates: Candidates) -> "Future[object]":
         """Hand a part to a worker."""
-        raise NotImplementedError
 
     def result(self, future: "Future[object]", seconds: float | None, pool: Executor | None) -> object:
         """What a worker of the pool gave, waited for so long."""

@@ -21,6 +21,7 @@ from rewards.cider import CiderD
 from rewards.composite import Term
 from rewards.scoring.files import read_candidates
 from rlcap import cli
+from rlcap.commands.shared import Parser
 
 PHOTOS, EACH = 12, 3
 OWN = """
@@ -165,7 +166,7 @@ def test_scores_against_human_judgements(capsys: pytest.CaptureFixture[str]) -> 
     learned = {name: weight for name, weight in judged["weights"]["weights"].items() if weight}
     assert {name: term["weight"] for name, term in block.items()} == pytest.approx(learned, rel=1e-3)
     Path("learned.yaml").write_text(yaml.safe_dump({"rewards": block}))  # what was printed can be trained on
-    parser = cli.Parser()
+    parser = Parser()
     parser.add_argument("--rewards", type=dict[str, Term])
     terms = parser.instantiate(parser.parse_object(yaml.safe_load(Path("learned.yaml").read_text()))).rewards
     assert all(isinstance(term, Term) for term in terms.values())

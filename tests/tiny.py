@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import yaml
 
-from rlcap.cli import experiment_parser
+from rlcap.commands.train import experiment_parser
 from rlcap.config import Experiment
 from rlcap.training import Trainer
 

@@ -13,6 +13,7 @@ import yaml
 from annotating import WriteRun, ask, captions_of, lines_of
 
 from rlcap import cli
+from rlcap.commands.annotate import images_of_data
 
 # Ends with 3 if what judging does not need was loaded.
 CODE = (
@@ -86,7 +87,7 @@ def test_images_that_only_the_data_set_has_are_opened_by_it(
     folders = [Path("old"), Path("new")]
 
     def sizes(choice: Choice) -> dict[str, tuple[int, int]]:
-        images = prepare_session(folders, Path("j.jsonl"), choice, lambda *asked: cli._images_of_data("x", *asked))[1]
+        images = prepare_session(folders, Path("j.jsonl"), choice, lambda *asked: images_of_data("x", *asked))[1]
         return {name: images[name]().size for name in sorted(images)}
 
     # The thumbnail of the first, and what Shapes draws of the next two; neither set has more.

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from rlcap import cli
+from rlcap.commands import quickstart
 
 STEPS = {"teacher_forcing": 25, "self_critical": 3}
 SCENES = {"train": 64, "val": 6, "test": 12}
@@ -35,19 +36,19 @@ def shorten(recipes: Path, to: Path) -> None:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     place = tmp_path_factory.mktemp("quickstart")
-    shorten(cli.RECIPES, place)
+    shorten(quickstart.RECIPES, place)
     written: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setattr("sys.path", [*cli.sys.path])
-        patch.setattr(cli, "RECIPES", place)
+        patch.setattr(quickstart, "RECIPES", place)
         patch.setattr(cli.sys.stdout, "write", written.append)
         cli.main(["quickstart", "--output", "made", "--seed", "3"])
     return Finished(place / "made", "".join(written))
 
 
 def test_recipes_are_those_that_are_installed() -> None:
-    assert {path.name for path in cli.RECIPES.iterdir()} == {f"{name}.yaml" for name in STEPS}
+    assert {path.name for path in quickstart.RECIPES.iterdir()} == {f"{name}.yaml" for name in STEPS}
 
 
 @pytest.mark.parametrize("name", STEPS)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rlcap import cli
+from rlcap.commands.train import experiment_parser
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -86,7 +87,7 @@ def test_training_commands_parse(document: Path) -> None:
         if words[:2] == ["rlcap", "train"] and "$" not in call and "--resume" not in words:
             if to_be_written(words[words.index("--config") + 1]):
                 continue  # its own test runs it
-            cli.experiment_parser(call).parse_args(words[2:])
+            experiment_parser(call).parse_args(words[2:])
 
 
 def test_paths_exist(document: Path) -> None:
