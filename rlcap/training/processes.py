@@ -1,5 +1,6 @@
 """One process or many: how they are set up, and how numbers are brought together."""
 
+import atexit
 import importlib.util
 import os
 from collections.abc import Mapping, Sequence
@@ -49,12 +50,20 @@ def accelerator_of(options: TrainingOptions, folder: Path) -> Accelerator:
                 f"accelerate's configuration asks for {name}, but here it is {accelerator.distributed_type.name}: "
                 "start 2 processes or more, each with a GPU"
             )
+    if accelerator.num_processes > 1:
+        atexit.register(_part)
     if accelerator.gradient_accumulation_steps != 1:
         raise UserError(
             f"accelerate's configuration sets gradient_accumulation_steps {accelerator.gradient_accumulation_steps}: "
             "set it to 1, and training.accumulate to what you want"
         )
     return accelerator
+
+
+def _part() -> None:
+    """Leave the other processes in order: the threads that talk to them may crash an interpreter that ends first."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _asked(name: str) -> bool:

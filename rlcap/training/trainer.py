@@ -154,7 +154,9 @@ class Trainer:
             for tracker in self.accelerator.trackers:  # end_training would part the processes before the test
                 tracker.finish()
             _report_skipped(batches, "train")
-        return self._test()
+        evaluation = self._test()
+        self.accelerator.wait_for_everyone()  # the others have nothing to score, and would be gone
+        return evaluation
 
     @property
     def _sees_images(self) -> bool:
