@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from rlcap.cli import main as rlcap
-from rlcap.config import read_settings
+from rlcap.settings import read_settings
 
 CHEAP = {
     "cider_d": "rewards.cider.CiderD",

@@ -1,6 +1,6 @@
 """Rewards as metrics: the standard ones, all that have a short name, the user's own, and what they make of captions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, TypedDict
@@ -96,15 +96,6 @@ class Summary(TypedDict):
 def standard_metrics() -> dict[str, Reward]:
     """CIDEr-D, BLEU-1 to -4 and ROUGE-L as the COCO caption evaluation computes them."""
     return {name: recipe.make() for name, recipe in STANDARD.items()}
-
-
-def rewards_named(names: Sequence[str]) -> dict[str, Reward]:
-    """The rewards of these names: short names, or import paths of a Reward class or a plain function.
-
-    Raises:
-        RewardError: if a name is neither.
-    """
-    return {name: reward_named(name) for name in names}
 
 
 def reward_named(name: str) -> Reward:

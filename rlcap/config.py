@@ -14,7 +14,6 @@ from rlcap.data.base import CaptionDataset
 from rlcap.errors import UserError
 from rlcap.evaluation import EvaluationOptions
 from rlcap.policies.base import Policy
-from rlcap.settings import read_settings as read_settings
 from rlcap.training import Trainer, TrainingOptions
 from rlcap.training.schedule import Constant, Schedule
 

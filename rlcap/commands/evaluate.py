@@ -14,7 +14,7 @@ def evaluate(arguments: Sequence[str], prog: str = "rlcap evaluate") -> None:
     """Measure a policy on a split of a data set."""
     from tqdm import tqdm
 
-    from rlcap.config import device_named, read_settings
+    from rlcap.config import device_named
     from rlcap.data.base import CaptionDataset
     from rlcap.data.loader import loader
     from rlcap.evaluation.evaluate import EvaluationOptions, images_of, predict, write_thumbnails
@@ -22,6 +22,7 @@ def evaluate(arguments: Sequence[str], prog: str = "rlcap evaluate") -> None:
     from rlcap.evaluation.place import evaluation_folder, refuse_overwriting, run_and_step
     from rlcap.policies import quiet
     from rlcap.policies.base import Decoding, load_policy, policy_folder
+    from rlcap.settings import read_settings
     from rlcap.training.run_folder import CONFIG_FILE
 
     quiet()

@@ -28,8 +28,8 @@ def experiment_parser(prog: str) -> Parser:
 
 def train(arguments: Sequence[str], prog: str = "rlcap train") -> None:
     """Train in a new run folder, or go on with one."""
-    from rlcap.config import read_settings
     from rlcap.policies import quiet
+    from rlcap.settings import read_settings
     from rlcap.training import Interrupted
     from rlcap.training.run_folder import CONFIG_FILE, create_run
 

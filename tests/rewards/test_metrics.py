@@ -12,7 +12,7 @@ import pytest
 from rewards.base import Candidates, Reward, RewardError
 from rewards.bleu import Bleu
 from rewards.function import FunctionReward
-from rewards.metrics import NAMED, measure, recipe_named, reward_named, rewards_named, standard_metrics
+from rewards.metrics import NAMED, measure, recipe_named, reward_named, standard_metrics
 
 CODE = """
 from rewards import Reward
@@ -76,8 +76,8 @@ def test_short_names_are_those_of_classes_and_signatures(name: str) -> None:
 
 def test_a_name_is_imported_only_when_it_is_used() -> None:
     code = (
-        "import sys; from rewards.metrics import rewards_named, standard_metrics; standard_metrics(); "
-        "rewards_named(['BLEU-1', 'length']); "
+        "import sys; from rewards.metrics import reward_named, standard_metrics; standard_metrics(); "
+        "reward_named('BLEU-1'); reward_named('length'); "
         "sys.exit([name for name in ('torch', 'transformers', 'rewards.meteor') if name in sys.modules] or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -96,9 +96,8 @@ def test_recipes_say_how_a_reward_is_written_in_yaml(own_module: str) -> None:
 
 
 def test_names_may_be_metrics_functions_and_classes(own_module: str) -> None:
-    rewards = rewards_named(["BLEU-4", f"{own_module}.letters", f"{own_module}.Words"])
-    assert list(rewards) == ["BLEU-4", f"{own_module}.letters", f"{own_module}.Words"]
-    bleu, letters, words = rewards.values()
+    names = ["BLEU-4", f"{own_module}.letters", f"{own_module}.Words"]
+    bleu, letters, words = (reward_named(name) for name in names)
     assert isinstance(bleu, Bleu)
     assert isinstance(letters, FunctionReward)
     assert letters(TWO).tolist() == [10, 5]
@@ -123,7 +122,7 @@ def test_names_may_be_metrics_functions_and_classes(own_module: str) -> None:
 @pytest.mark.usefixtures("own_module")
 def test_a_wrong_name_is_told_with_the_remedy(name: str, message: str) -> None:
     with pytest.raises(RewardError, match=message):
-        rewards_named([name])
+        reward_named(name)
 
 
 def test_a_metric_aggregates_as_it_defines() -> None:
