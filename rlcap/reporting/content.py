@@ -8,7 +8,7 @@ from rlcap.reporting.comparison import same_images
 from rlcap.reporting.runs import Run, Score
 from rlcap.reporting.tables import MISSING, Cell, Table, duration, number
 
-_STATISTICS = {
+STATISTICS = {
     "length": "Words",
     "bad_ending_rate": "Bad endings",
     "distinct_1": "Distinct-1",
@@ -110,11 +110,11 @@ def statistics_table(runs: Sequence[Run]) -> Table | None:
     present = {key for run in runs for key in run.evaluation.statistics}
     if not present:
         return None
-    keys = [key for key in _STATISTICS if key in present] + sorted(present - _STATISTICS.keys())
+    keys = [key for key in STATISTICS if key in present] + sorted(present - STATISTICS.keys())
     rows = [
         (Cell(run.name), *(Cell(_statistic(key, run.evaluation.statistics.get(key))) for key in keys)) for run in runs
     ]
-    return Table("Captions", ("Run", *(_STATISTICS.get(key, key) for key in keys)), tuple(rows))
+    return Table("Captions", ("Run", *(STATISTICS.get(key, key) for key in keys)), tuple(rows))
 
 
 def _statistic(key: str, value: float | None) -> str:

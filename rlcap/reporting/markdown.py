@@ -48,6 +48,11 @@ def render_markdown(report: Report) -> str:
         if section.curves:
             parts += ["\n".join(_picture(figure) for figure in section.curves), _numbered(section.marks)]
             parts += [plain(note) for note in section.notes]
+    if report.over_optimization is not None:
+        by_kl = report.over_optimization
+        parts += [f"## {plain(by_kl.table.title)}", *map(plain, by_kl.findings)]
+        parts += ["\n".join(_picture(figure) for figure in by_kl.figures), _numbered(by_kl.marks)]
+        parts += [*map(plain, by_kl.notes), render_table(by_kl.table)]
     for table in (report.changes, report.scores, report.runs, report.settings, report.statistics):
         if table is not None:
             parts += [f"## {plain(table.title)}", render_table(table)]

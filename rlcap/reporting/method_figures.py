@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ _VARIANCES, _LOGARITHMIC_FROM = ("gradient/variance",), 30
 _FRAMED_FROM = 4
 # Height of an end's number over that of the axes.
 _LABEL = 0.052
+# Lines whose ends are further apart than this, over the width of the axes, have their numbers in columns of their own.
+_WIDTH_OF_NUMBER = 0.04
 _LARGE, _SMALL = (460, 240), (360, 180)
 
 
@@ -172,7 +175,7 @@ def _draw(key: str, slug: str, methods: Sequence[Method], large: bool) -> Figure
         if away:
             axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
         if large:
-            _number_the_ends(axes, drawn)
+            number_the_ends(axes, drawn)
 
     ends = "; ".join(
         f"{mark.label} from {band.mean[0]:.4g} at step {band.steps[0]:g} to {band.mean[-1]:.4g} at step "
@@ -214,14 +217,26 @@ def _make_logarithmic(axes: Any) -> None:
     axes.tick_params(which="minor", length=0)
 
 
-def _number_the_ends(axes: Any, drawn: Sequence[tuple[str, Mark, Band]]) -> None:
-    """The number of each method beside the end of its line, moved apart where lines end together."""
+def number_the_ends(
+    axes: Any, drawn: Sequence[tuple[str, Mark, Band]], gap: float = _LABEL, above: bool = False
+) -> None:
+    """The number of each method beside, or above, the end of its line, moved apart where lines end together."""
     axes.autoscale_view()  # the limits are those of what is drawn only from here on
     to_axes = axes.transScale + axes.transLimits
     ends = [to_axes.transform((band.steps[-1], band.mean[-1])) for _, _, band in drawn]
-    heights = spread_out([float(end[1]) for end in ends], _LABEL)
-    for (number, mark, _), end, height in zip(drawn, ends, heights, strict=True):
+    heights: dict[int, float] = {}
+    for group in _together([float(end[0]) for end in ends]):
+        heights |= dict(zip(group, spread_out([float(ends[place][1]) for place in group], gap), strict=True))
+    for place, (number, mark, _) in enumerate(drawn):
         axes.annotate(
-            number, (end[0], height), xycoords="axes fraction", xytext=(6, 0), textcoords="offset points",
-            va="center", color=mark.colour, fontsize=10, annotation_clip=False,
+            number, (ends[place][0], heights[place]), xycoords="axes fraction", xytext=(0, 9) if above else (6, 0),
+            textcoords="offset points", ha="center" if above else "left", va="center", color=mark.colour, fontsize=10,
+            annotation_clip=False,
         )  # fmt: skip
+
+
+def _together(places: Sequence[float]) -> list[list[int]]:
+    """Which places lie in one column: each within a number's width of the next."""
+    order = sorted(range(len(places)), key=lambda index: places[index])
+    starts = [n for n in range(1, len(order)) if places[order[n]] - places[order[n - 1]] > _WIDTH_OF_NUMBER]
+    return [order[start:stop] for start, stop in pairwise([0, *starts, len(order)])]

@@ -9,6 +9,7 @@ from rlcap.reporting.figures import groups
 from rlcap.reporting.files import clean
 from rlcap.reporting.gallery import Example, Line, Shelf
 from rlcap.reporting.methods import MOST_RUNS
+from rlcap.reporting.over_optimization import TITLE, OverOptimization
 from rlcap.reporting.report import MethodSection, Report
 from rlcap.reporting.svg import Figure, Mark
 from rlcap.reporting.tables import Cell, Table, number
@@ -31,6 +32,7 @@ def render_page(report: Report) -> str:
     """The report as one HTML document."""
     sections = [
         ("methods", "Methods over seeds", _methods(report.methods)),
+        ("over-optimization", TITLE, _over_optimization(report.over_optimization)),
         ("changes", "Changes", _rows(report.changes)),
         ("scores", "Scores", _rows(report.scores)),
         ("captions", "Caption statistics", _rows(report.statistics)),
@@ -85,6 +87,19 @@ def _methods(section: MethodSection | None) -> str:
     return (
         f'{_table(section.table)}<div class="group">{_legend(section.marks, numbered=True)}</div>'
         f'<div class="figures large">{drawn}</div><ul class="notes">{notes}</ul>'
+    )
+
+
+def _over_optimization(section: OverOptimization | None) -> str:
+    if section is None:
+        return ""
+    findings = "".join(f"<li>{text(finding)}</li>" for finding in section.findings)
+    notes = "".join(f"<li>{text(note)}</li>" for note in section.notes)
+    drawn = "".join(_figure(figure) for figure in section.figures)
+    legend = f'<div class="group">{_legend(section.marks, numbered=True)}</div>' if len(section.marks) > 1 else ""
+    return (
+        f'<ul>{findings}</ul>{legend}<div class="figures">{drawn}</div><ul class="notes">{notes}</ul>'
+        f"{_table(section.table)}"
     )
 
 

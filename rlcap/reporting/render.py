@@ -17,6 +17,7 @@ def write_report(runs: Sequence[Path], output: Path, split: str = "test", title:
     """The path of ``report.html``, written with ``report.md`` and ``figures/*.svg`` into the output folder.
 
     Of several seeds or more than two runs, the table of methods lies beside them as ``methods.md`` and ``methods.csv``.
+    Where scores are shown against KL, the points lie in ``tables/over_optimization.csv``.
 
     Args:
         runs: run folders; the first is what the others are compared with.
@@ -37,6 +38,8 @@ def write_report(runs: Sequence[Path], output: Path, split: str = "test", title:
         if report.methods is not None:
             write_aside(page.parent / "methods.md", render_table(report.methods.table) + "\n")
             write_aside(page.parent / "methods.csv", report.methods.csv)
+        if report.over_optimization is not None:
+            write_aside(page.parent / "tables" / "over_optimization.csv", report.over_optimization.csv)
         write_aside(page.parent / "report.md", render_markdown(report))
         write_aside(page, render_page(report))
     except OSError as error:

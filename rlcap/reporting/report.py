@@ -12,6 +12,7 @@ from rlcap.reporting.gallery import Shelf, choose_shelves
 from rlcap.reporting.method_figures import band_notes, draw_main, draw_others
 from rlcap.reporting.method_table import method_columns, method_csv, method_table
 from rlcap.reporting.methods import MOST_RUNS, Method, group_runs, worth_grouping
+from rlcap.reporting.over_optimization import OverOptimization, over_optimization
 from rlcap.reporting.runs import Run
 from rlcap.reporting.settings import settings_table
 from rlcap.reporting.svg import Figure, Mark, method_mark, run_mark
@@ -52,6 +53,7 @@ class Report:
         comparisons: each later run against the first; none where ``changes`` tells them as a table.
         changes: the comparisons of many runs.
         methods: methods over seeds; None where grouping says nothing.
+        over_optimization: scores against KL, by method; None where no run measures enough of both.
         remarks: what is missing, damaged or not comparable.
         scores: runs by metrics; None where no run was scored.
         runs: what each run was.
@@ -72,6 +74,7 @@ class Report:
     comparisons: tuple[Comparison, ...]
     changes: Table | None
     methods: MethodSection | None
+    over_optimization: OverOptimization | None
     remarks: tuple[str, ...]
     scores: Table | None
     runs: Table
@@ -87,19 +90,20 @@ class Report:
     def figures(self) -> tuple[Figure, ...]:
         """All figures in the order they are shown."""
         of_methods = () if self.methods is None else self.methods.curves
-        return (*of_methods, *self.curves, *(() if self.phases is None else (self.phases,)))
+        by_kl = () if self.over_optimization is None else self.over_optimization.figures
+        return (*of_methods, *by_kl, *self.curves, *(() if self.phases is None else (self.phases,)))
 
 
 def build_report(runs: Sequence[Run], split: str, metric: str, title: str | None, seed: int) -> Report:
     """What there is to say of the runs, the first being what the others are compared with."""
     comparisons = compare(runs, metric, seed)
     methods, notes = group_runs(runs)
-    many = len(runs) > MOST_RUNS
+    many, grouped = len(runs) > MOST_RUNS, worth_grouping(methods, runs)
     shown = [method.runs[0] for method in methods] if many else runs
     captioning = [run for run in shown if run.evaluation.predictions]
     comparable = len(captioning) > 1 and not incomparable(captioning[0], captioning[-1], metric)
     if many:
-        marks = tuple(method_mark(index, method.name) for index, method in enumerate(methods))
+        marks = _method_marks(methods)
         curves, curve_notes = draw_others(methods, metric), band_notes(methods, bands=False)
     else:
         marks = tuple(run_mark(index, run.name) for index, run in enumerate(runs))
@@ -112,7 +116,8 @@ def build_report(runs: Sequence[Run], split: str, metric: str, title: str | None
         marks=marks,
         comparisons=() if many else comparisons,
         changes=change_table(comparisons, seed) if many else None,
-        methods=_section(methods, metric, comparisons, notes) if worth_grouping(methods, runs) else None,
+        methods=_section(methods, metric, comparisons, notes) if grouped else None,
+        over_optimization=over_optimization(methods, _method_marks(methods) if grouped else marks),
         remarks=remarks(runs, metric),
         scores=score_table(runs, metric),
         runs=run_table(runs),
@@ -133,10 +138,14 @@ def _section(
     return MethodSection(
         method_table(methods, columns, notes),
         method_csv(methods, columns),
-        tuple(method_mark(index, method.name) for index, method in enumerate(methods)),
+        _method_marks(methods),
         draw_main(methods, metric),
         band_notes(methods, bands=True),
     )
+
+
+def _method_marks(methods: Sequence[Method]) -> tuple[Mark, ...]:
+    return tuple(method_mark(index, method.name) for index, method in enumerate(methods))
 
 
 def _title(runs: Sequence[Run], methods: Sequence[Method], many: bool) -> str:
