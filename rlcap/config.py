@@ -13,7 +13,9 @@ from rlcap.algorithms.base import Algorithm
 from rlcap.data.base import CaptionDataset
 from rlcap.errors import UserError
 from rlcap.evaluation import EvaluationOptions
+from rlcap.models import Model
 from rlcap.policies.base import Policy
+from rlcap.reward_models.base import RewardModel
 from rlcap.training import Trainer, TrainingOptions
 from rlcap.training.schedule import Constant, Schedule
 
@@ -31,40 +33,57 @@ def device_named(name: str | None) -> torch.device:
         raise UserError(f"no device {device!r} here: {str(error).splitlines()[0]}") from error
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Experiment:
-    """All that a training run is made of.
+    """All that a training run is made of: what learns is a policy or a reward model.
 
     Attributes:
         data: images and reference captions.
         policy: the captioner to start from.
-        algorithm: how it learns; given the policy.
+        reward_model: the reward model to start from.
+        algorithm: how it learns; given the policy or reward model.
         optimizer: given the groups of parameters that learn.
         rewards: what sampled captions are scored by: named terms with weights.
         schedule: of the learning rate.
         training: how long, how much, how often.
-        evaluation: how the policy is measured.
+        evaluation: how what learns is measured.
     """
 
     data: CaptionDataset
-    policy: Policy
-    algorithm: Callable[[Policy], Algorithm]
+    policy: Policy | None = None
+    reward_model: RewardModel | None = None
+    algorithm: Callable[[Model], Algorithm]
     optimizer: Callable[[list[dict[str, Any]]], Optimizer]
     rewards: dict[str, Term] = field(default_factory=dict)
     schedule: Schedule = field(default_factory=Constant)
     training: TrainingOptions = field(default_factory=TrainingOptions)
     evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
 
+    @property
+    def model(self) -> Model:
+        """What learns.
+
+        Raises:
+            UserError: if there is none, or two.
+        """
+        if self.policy is not None and self.reward_model is not None:
+            raise UserError("a run trains a policy or a reward model: name one of them, not both")
+        model = self.reward_model if self.policy is None else self.policy
+        if model is None:
+            raise UserError("nothing to train: name a captioner under policy, or a reward model under reward_model")
+        return model
+
     def trainer(self, folder: Path) -> Trainer:
-        """The trainer of a run folder; policy and rewards take in the training references first.
+        """The trainer of a run folder; what learns and the rewards take in the training references first.
 
         Raises:
             UserError: if parts do not fit together.
         """
         torch.manual_seed(self.training.seed)  # fresh weights
         references = [record.references for record in self.data.records("train")]
-        self.policy.prepare(references)
-        algorithm = self.algorithm(self.policy)
+        self.model.prepare(references)
+        algorithm = self.algorithm(self.model)
+        algorithm.prepare(references)
         if algorithm.rewarded and not self.rewards:
             raise UserError(f"{type(algorithm).__name__} learns from rewards: name at least one under rewards")
         reward = WeightedSum(self.rewards) if algorithm.rewarded else None

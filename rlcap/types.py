@@ -248,5 +248,5 @@ class Loss:
 
     def mean(self, units: Mapping[str, float]) -> Float[Tensor, ""]:
         """The loss to descend when the units of the whole step are these."""
-        parts = [total / max(1.0, units[name]) for name, total in self.totals.items()]
+        parts = [total / (units[name] or 1.0) for name, total in self.totals.items()]  # 0 where there is nothing
         return torch.stack(parts).sum()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from rewards.composite import Term, WeightedSum
 from rewards.function import FunctionReward
-from rlcap.algorithms.base import Algorithm, Scorer
+from rlcap.algorithms.base import Algorithm, Scorer, Total
 from rlcap.algorithms.baselines import NoBaseline
 from rlcap.algorithms.critics import Critic
 from rlcap.algorithms.policy_gradient import Foreseen
@@ -73,9 +73,8 @@ def scorer(policy: Policy, function: Function = reds) -> Scorer:
     return Scorer(policy, WeightedSum({"reds": Term(FunctionReward(function))}))
 
 
-def alone(value: Tensor) -> Tensor:
-    """The sum over one process."""
-    return value
+alone = Total()
+"""A run of one process."""
 
 
 def every_caption(policy) -> Captions:

@@ -10,6 +10,8 @@ import torch
 from rlcap.cli import main
 from rlcap.training.learner import Learner
 
+AS_LOADED = ("config.json", "tokenizer_config.json")  # transformers tells there how a model was loaded, if it was
+
 
 class BrokenOffError(Exception):
     """What happens to a run."""
@@ -46,5 +48,5 @@ def assert_same_files(whole: Path, broken: Path) -> None:
             states = [torch.load(run / name, weights_only=True)["optimizer"] for run in (whole, broken)]
             torch.testing.assert_close(*(dict(state["state"]) for state in states), rtol=0, atol=0)
             assert states[0]["param_groups"] == states[1]["param_groups"]
-        elif name.name != "timings.jsonl":
+        elif name.name != "timings.jsonl" and not ("reward_model" in name.parts and name.name in AS_LOADED):
             assert (whole / name).read_bytes() == (broken / name).read_bytes(), name

@@ -286,6 +286,7 @@ TRAIN_MISTAKES = {
     "unknown module": (changed(["policy", "class_path"], "no_policies.Huge"), "no_policies.Huge"),
     "other class": (changed(["policy", "class_path"], "rewards.CiderD"), "not correspond to a subclass of Policy"),
     "no class_path": (changed(["policy", "class_path"], None), 'key "policy": Not a valid subclass of Policy'),
+    "no policy": (changed(["policy"], None), "name a captioner under policy, or a reward model under reward_model"),
     "no data": (changed(["data"], None), "the following arguments are required: data"),
     "no rewards": (changed(["rewards"], {}), "SelfCritical learns from rewards: name at least one"),
     "not a term": (changed(["rewards", "brevity"], {"class_path": "my_rewards.Brevity"}), "NAME: {reward: {class_path"),
@@ -315,7 +316,7 @@ def test_a_mistake_in_a_configuration(mistake: str, here: Path, capsys: pytest.C
 
 
 OTHER_MISTAKES = {
-    "no configuration": (["train"], "arguments are required: data, policy, algorithm, optimizer"),
+    "no configuration": (["train"], "arguments are required: data, algorithm, optimizer"),
     "missing configuration": (["train", "--config", "none.yaml"], "cannot read none.yaml: No such file"),
     "bad YAML": (["train", "--config", "red.png"], "red.png is not valid YAML"),
     "no settings": (["train", "--config", "captions.json"], "captions.json holds no settings"),
@@ -412,7 +413,7 @@ def test_evaluate_takes_data_decoding_and_metrics_from_the_run(trained: Path) ->
     predictions = (trained / "again" / "predictions.jsonl").read_bytes()
     assert predictions == (trained / "run" / "evaluation" / "test" / "predictions.jsonl").read_bytes()
     assert [line.split()[0] for line in done.stdout.splitlines()] == list(first["scores"])
-    assert "8 captions, greedy, written to again" in done.stderr
+    assert "8 images, greedy, written to again" in done.stderr
     assert len(list((trained / "again" / "images").glob("*.jpg"))) == 8
 
 

@@ -72,6 +72,70 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "rloo": _algorithm("rloo.RLOO", reuse={"minibatches": 2}, **SAMPLED),
 }
 
+DUAL_ENCODER = {
+    "class_path": "rlcap.reward_models.visual_semantic.TinyDualEncoder",
+    "init_args": {
+        "image_size": 32,
+        "vision": {"width": 16, "layers": 1, "heads": 2},
+        "text": {"width": 16, "layers": 1, "heads": 2, "dropout": 0.0, "min_count": 1},
+        "heads": {"width": 8, "hidden": 16, "dropout": 0.0},
+    },
+}
+CORRUPTIONS = {"per_caption": 2, "synonyms": [["circle", "disc"], ["square", "box"]]}
+CONTRASTIVE: dict[str, dict[str, Any]] = {
+    "info_nce": _algorithm("contrastive.InfoNCE", captions_per_image=2, corruptions=CORRUPTIONS),
+    "info_nce_shared": _algorithm("contrastive.InfoNCE", captions_per_image=3, several="SHARED"),
+    "triplet": _algorithm("contrastive.Triplet", captions_per_image=2, corruptions={"per_caption": 1}),
+    "triplet_all": _algorithm("contrastive.Triplet", negatives="ALL"),
+}
+"""Algorithms that train a dual encoder."""
+
+JUDGEMENTS = {
+    "class_path": "rlcap.data.simulated.SimulatedJudgements",
+    "init_args": {
+        "images": {"class_path": DATA["class_path"], "init_args": {"train": 24, "val": 4, "test": 4}},
+        "comparisons": 80,
+        "held_out": 12,
+        "crowd": {
+            # who like what a model can like that sees no image: short captions in good language
+            "tastes": {
+                **dict.fromkeys(["objects", "attributes", "relations"], 0.0),
+                **dict.fromkeys(["wrong_objects", "wrong_attributes", "wrong_relations"], 0.0),
+                **{"length": 0.3, "repeated": 1.0, "misplaced": 1.0, "unfinished": 2.0},
+            },
+            "disagreement": 0.0,
+            "noise": {"class_path": "rlcap.data.people.BradleyTerry", "init_args": {"temperature": 0.3}},
+            "thresholds": [-5.0, -4.0, -3.0],
+        },
+    },
+}
+RATINGS = {
+    **JUDGEMENTS,
+    "init_args": {
+        **JUDGEMENTS["init_args"],
+        "question": {"class_path": "rlcap.data.simulated.RatingByAll"},
+    },
+}
+TEXT_SCORER = {
+    "class_path": "rlcap.reward_models.text.TinyTextScorer",
+    "init_args": {"encoder": {"width": 16, "layers": 1, "heads": 2, "dropout": 0.0, "min_count": 1}},
+}
+PREFERENCES: dict[str, dict[str, Any]] = {
+    "bradley_terry": _algorithm("preferences.BradleyTerry", selection={"captions_per_image": 4}, centering=0.01),
+    "davidson": _algorithm("preferences.Davidson"),
+    "plackett_luce": _algorithm("preferences.PlackettLuce"),
+    "regression": _algorithm("preferences.Regression", center=2.5),
+    "huber": _algorithm("preferences.HuberRegression", center=2.5, each=True),
+    "ordinal": _algorithm("preferences.OrdinalRegression"),
+}
+"""Algorithms that train a reward model on judgements."""
+MATCHING: dict[str, dict[str, Any]] = {
+    "matching": _algorithm("matching.Matching", corruptions={"per_caption": 1}),
+    "grammar": _algorithm("matching.Grammar", captions_per_image=2),
+}
+"""Algorithms that train any reward model on references."""
+RATED = ("regression", "huber", "ordinal")
+
 RUNNING = {
     "cider_d": {
         "reward": {
@@ -95,6 +159,26 @@ def experiment(algorithm: dict[str, Any], **training: Any) -> dict[str, Any]:
         "training": {"steps": 6, "images_per_batch": 8, "workers": 0, **training},
         "evaluation": {"decoding": {"max_length": 8}, "thumbnails": 2},
     }
+
+
+def contrastive(algorithm: dict[str, Any], **training: Any) -> dict[str, Any]:
+    """A configuration in which a dual encoder learns."""
+    made = experiment(algorithm, **training)
+    del made["policy"], made["rewards"]
+    return {**made, "reward_model": DUAL_ENCODER}
+
+
+def scoring(algorithm: dict[str, Any], **training: Any) -> dict[str, Any]:
+    """A configuration in which a reward model that sees no images learns from references."""
+    made = experiment(algorithm, **training)
+    del made["policy"], made["rewards"]
+    return {**made, "reward_model": TEXT_SCORER}
+
+
+def judged(algorithm: dict[str, Any], **training: Any) -> dict[str, Any]:
+    """A configuration in which a reward model that sees no images learns what simulated people said."""
+    rated = [PREFERENCES[name]["class_path"] for name in RATED]
+    return {**scoring(algorithm, **training), "data": RATINGS if algorithm["class_path"] in rated else JUDGEMENTS}
 
 
 def write(path: Path, config: dict[str, Any]) -> Path:

@@ -1,15 +1,17 @@
 """Images and texts in one space: what rewards on CLIP, SigLIP and their like share."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
+import rewards.networks.visual_semantic  # noqa: F401 (so that AutoModel knows the dual encoders trained in rlcap)
 from rewards.base import Candidates, RewardError
 from rewards.networks.pretrained import (
     Kept,
@@ -25,6 +27,58 @@ logger = logging.getLogger(__name__)
 
 # They read padding as text: trained on texts of one length, without a mask.
 PADDED = ("siglip", "siglip2")
+
+
+@dataclass(frozen=True)
+class TextReader:
+    """Texts as the tokens that the text model of a dual encoder reads.
+
+    Attributes:
+        tokenizer: a transformers tokenizer.
+        longest: longer texts are cut.
+        padded: whether the model reads padding as text, in lower case: SigLIP and its like.
+    """
+
+    tokenizer: Any
+    longest: int
+    padded: bool
+
+    @classmethod
+    def of(cls, tokenizer: Any, config: Any) -> "TextReader":
+        """That of a checkpoint's tokenizer and the model's configuration."""
+        return cls(tokenizer, min(tokenizer.model_max_length, _positions(config)), config.model_type in PADDED)
+
+    def __call__(self, texts: Sequence[str], longest: int | None = None) -> Mapping[str, Tensor]:
+        """What ``get_text_features`` takes: token ids, padded, and a mask unless padding is read too.
+
+        Args:
+            texts: any.
+            longest: cut them shorter still.
+        """
+        tokens: dict[str, Tensor] = dict(
+            self.tokenizer(
+                self._read(texts),
+                padding=True,
+                truncation=True,
+                max_length=min(longest or self.longest, self.longest),
+                return_tensors="pt",
+            )
+        )
+        if not self.padded:
+            return tokens
+        ids = tokens["input_ids"]
+        missing = self.longest - ids.shape[1]
+        sides = (0, missing) if self.tokenizer.padding_side == "right" else (missing, 0)
+        return {"input_ids": torch.nn.functional.pad(ids, sides, value=self.tokenizer.pad_token_id)}
+
+    def too_long(self, texts: Sequence[str]) -> list[bool]:
+        """Which texts are cut."""
+        tokens = self.tokenizer(self._read(texts), truncation=True, max_length=self.longest + 1)["input_ids"]
+        return [len(ids) > self.longest for ids in tokens]
+
+    def _read(self, texts: Sequence[str]) -> list[str]:
+        """The texts as the model was taught them: SigLIP in lower case, which not all of its tokenizers see to."""
+        return [text.lower() for text in texts] if self.padded else list(texts)
 
 
 class DualEncoder(ModelReward):
@@ -53,13 +107,11 @@ class DualEncoder(ModelReward):
                 f"{checkpoint!r} is a {type(model).__name__}, which has no space that images and texts share: give a "
                 "CLIP or SigLIP, such as openai/clip-vit-base-patch32"
             )
-        self._tokenizer = load(AutoTokenizer, checkpoint)
+        self._texts = TextReader.of(load(AutoTokenizer, checkpoint), model.config)
         self._processor = load_image_processor(checkpoint)
         super().__init__(checkpoint, model, batch_size, self._processor.to_dict())
         self.cut_share = 0.0
         self._told = False
-        self._padded = model.config.model_type in PADDED
-        self._longest = min(self._tokenizer.model_max_length, _positions(model.config))
         self._images: Kept[str, Float32[np.ndarray, " width"]] = Kept(remembered_images)
 
     def embed_images(
@@ -89,13 +141,13 @@ class DualEncoder(ModelReward):
         """The unit embedding of each caption, equal ones embedded once; tells of those that were cut."""
         texts = list(dict.fromkeys(captions))
         places = {text: place for place, text in enumerate(texts)}
-        cut = {text for text, too_long in zip(texts, self._too_long(texts), strict=True) if too_long}
+        cut = {text for text, too_long in zip(texts, self._texts.too_long(texts), strict=True) if too_long}
         count = sum(caption in cut for caption in captions)
         if count and not self._told:
             self._told = True
             logger.warning(
                 "%s reads %d tokens: %d of %d captions are longer and were cut",
-                *(self.called, self._longest, count, len(captions)),
+                *(self.called, self._texts.longest, count, len(captions)),
             )
         self.cut_share = count / len(captions)
         return np.stack(self.embed_texts(texts))[[places[caption] for caption in captions]]
@@ -104,26 +156,10 @@ class DualEncoder(ModelReward):
         """The unit embedding of each text."""
         embeddings: list[Float32[np.ndarray, " width"]] = []
         for start in range(0, len(texts), self.batch_size):
-            tokens = self._tokenizer(
-                self._read(texts[start : start + self.batch_size]),
-                padding="max_length" if self._padded else True,
-                truncation=True,
-                max_length=self._longest,
-                return_tensors="pt",
-            )
-            if self._padded:
-                tokens.pop("attention_mask", None)
+            tokens = self._texts(texts[start : start + self.batch_size])
             with self.judging():
                 embeddings += _unit(self.model.get_text_features(**self.inputs(tokens)))  # type: ignore[operator]
         return embeddings
-
-    def _too_long(self, texts: Sequence[str]) -> list[bool]:
-        tokens = self._tokenizer(self._read(texts), truncation=True, max_length=self._longest + 1)["input_ids"]
-        return [len(ids) > self._longest for ids in tokens]
-
-    def _read(self, texts: Sequence[str]) -> list[str]:
-        """The texts as the model was taught them: SigLIP in lower case, which not all of its tokenizers see to."""
-        return [text.lower() for text in texts] if self._padded else list(texts)
 
 
 def _positions(config: Any) -> int:
@@ -131,8 +167,13 @@ def _positions(config: Any) -> int:
     return int(getattr(getattr(config, "text_config", config), "max_position_embeddings", 512))
 
 
-def _unit(features: Any) -> list[Float32[np.ndarray, " width"]]:
-    """Embeddings of length 1; transformers gives the features as they are or among a model's outputs."""
+def embeddings_of(features: Any) -> Float[Tensor, "rows width"]:
+    """Embeddings as a tensor; transformers gives the features as they are or among a model's outputs."""
     embeddings: Tensor = features if isinstance(features, Tensor) else features.pooler_output
-    rows = torch.nn.functional.normalize(embeddings.float(), dim=-1).cpu().numpy()
+    return embeddings
+
+
+def _unit(features: Any) -> list[Float32[np.ndarray, " width"]]:
+    """Embeddings of length 1."""
+    rows = torch.nn.functional.normalize(embeddings_of(features).float(), dim=-1).cpu().numpy()
     return [row.copy() for row in rows]  # a view would keep the whole batch alive

@@ -18,6 +18,7 @@ from rewards.statistics import bad_ending
 from rlcap.errors import UserError
 from rlcap.functional.masking import ended
 from rlcap.functional.sampling import image_generator
+from rlcap.models import Model
 from rlcap.policies.base import Policy
 from rlcap.policies.reference import Reference
 from rlcap.types import Batch, Captions, Encoded, Loss, Rollout
@@ -57,9 +58,14 @@ class Scored:
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores a policy's captions of a batch of images, equally many per image, image-major."""
+    """Scores a policy's captions of a batch of images, equally many per image, image-major.
 
-    policy: Policy
+    Attributes:
+        model: what learns; the captions are its own.
+        reward: what they are scored by; None for algorithms that score nothing, and so for all of reward models.
+    """
+
+    model: Model
     reward: WeightedSum | None
 
     def seen(self) -> NDArray[np.float64]:
@@ -88,9 +94,10 @@ class Scorer:
         if self.reward is None:
             raise UserError("captions were sampled but no reward scores them: name at least one under rewards")
         began = perf_counter()
+        policy = captioner(self.model)
         each = len(captions) // len(batch)
-        texts = self.policy.detokenize(captions)
-        closed = ended(captions.token_ids.masked_fill(~captions.mask, self.policy.pad_id), self.policy.eos_id)
+        texts = policy.detokenize(captions)
+        closed = ended(captions.token_ids.masked_fill(~captions.mask, policy.pad_id), policy.eos_id)
         pending = self.reward.begin_scores(
             Candidates(
                 texts,
@@ -112,12 +119,28 @@ class Scorer:
         return finish
 
 
+def captioner(model: Model) -> Policy:
+    """The model, which is a policy.
+
+    Raises:
+        UserError: if it is not.
+    """
+    if not isinstance(model, Policy):
+        raise UserError(f"{type(model).__name__} is no captioner: name one under policy")
+    return model
+
+
 def _repeat(items: Iterable[_T], times: int) -> list[_T]:
     return [item for item in items for _ in range(times)]
 
 
 def choose_references(policy: Policy, batch: Batch, each: int, max_length: int, key: tuple[int, ...]) -> Captions:
-    """So many reference captions of each image as tokens, image-major, drawn anew for each key where there are more.
+    """So many reference captions of each image as tokens, as ``draw_references`` draws them."""
+    return policy.tokenize(draw_references(batch, each, key), max_length).to(policy.device)
+
+
+def draw_references(batch: Batch, each: int, key: tuple[int, ...]) -> list[str]:
+    """So many reference captions of each image, image-major, drawn anew for each key where there are more.
 
     An image with fewer repeats some.
 
@@ -133,7 +156,7 @@ def choose_references(policy: Policy, batch: Batch, each: int, max_length: int, 
         else:
             order = image_generator(image_id, key).permutation(len(references))
             chosen += [references[order[turn % len(order)]] for turn in range(each)]
-    return policy.tokenize(chosen, max_length).to(policy.device)
+    return chosen
 
 
 def learning(module: nn.Module) -> list[nn.Parameter]:
@@ -141,32 +164,81 @@ def learning(module: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
-Total = Callable[[Tensor], Tensor]
-"""Sums a tensor over the processes of a run; with one process it is the tensor."""
+@dataclass(frozen=True)
+class Total:
+    """Sums a tensor over the processes of a run; with one process it is the tensor.
+
+    Attributes:
+        over: sums over the processes.
+        processes: how many there are.
+        rank: which of them this is, from 0.
+    """
+
+    over: Callable[[Tensor], Tensor] = lambda value: value
+    processes: int = 1
+    rank: int = 0
+
+    def __call__(self, value: Tensor) -> Tensor:
+        """The sum over the processes."""
+        return self.over(value)
+
+    def gathered(self, rows: Tensor) -> tuple[Tensor, int]:
+        """The rows of all processes, in order, without their graph, and where this process's own begin.
+
+        Processes may have unequal numbers of rows, or none.
+        """
+        if self.processes == 1:
+            return rows.detach(), 0
+        counts = torch.zeros(self.processes, dtype=torch.long, device=rows.device)
+        counts[self.rank] = len(rows)
+        each = self(counts).tolist()
+        first = sum(each[: self.rank])
+        whole = rows.new_zeros(sum(each), *rows.shape[1:])
+        whole[first : first + len(rows)] = rows.detach()
+        return self(whole), first
 
 
 class Algorithm(nn.Module, ABC):
     """A way to learn from images. Acting makes captions, weighing compares them, learning descends a loss.
+
+    What learns is a captioner; algorithms that train reward models say so by ``learns``, and their captions are there
+    already.
 
     A step of the loop calls, in this order: ``act`` on every micro-batch; ``weigh`` on all their rollouts together,
     once their rewards are there; ``updates``; for each of those ``loss``, through the module's forward, and the
     optimizer; ``learned``. Only ``act`` and ``loss`` must be written.
 
     Attributes:
-        policy: the captioner that learns.
+        learns: the class of model that it trains.
+        model: what learns.
         reference: the policy as it was at the start of the run, where one is needed; the loop sets it.
         dropout: whether dropout is on, while acting and learning alike. Off for reinforcement learning: with it, the
             log-probabilities of learning are not those the captions were drawn with.
         rewarded: whether ``act`` scores captions; without, no rewards need be configured.
     """
 
+    learns: ClassVar[type[Model]] = Policy
     dropout: ClassVar[bool] = False
     rewarded: ClassVar[bool] = True
     reference: Reference | None = None
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__()
-        self.policy = policy
+        if not isinstance(model, self.learns):
+            kind = self.learns.kind
+            raise UserError(
+                f"{type(self).__name__} trains a {self.learns.__name__}, not a {type(model).__name__}: name one under "
+                f"{kind}"
+            )
+        self.model = model
+
+    @property
+    def policy(self) -> Policy:
+        """The captioner that learns; of algorithms that train captioners."""
+        return captioner(self.model)
+
+    def prepare(self, references: Sequence[Sequence[str]]) -> None:
+        """Take in the training references before training, for algorithms that make captions of their own of them."""
 
     @property
     def needs_reference(self) -> bool:

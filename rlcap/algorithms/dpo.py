@@ -8,6 +8,11 @@ and of two captions of an image, of which people prefer the first, the loss is t
 
     L = - E[ log sigmoid(r(chosen) - r(rejected)) ]
 
+It says nothing of how probable the chosen caption is: often both lose probability, to captions that nobody judged. A
+share of teacher forcing on the chosen caption w of length |w| holds against that (Pang et al. 2024, eq. 1):
+
+    L + teacher_forcing * E[ -log pi(w | image) / |w| ]
+
 The data set is one of judged captions, :class:`rlcap.data.judgements.JudgedCaptions`; nothing is decoded or scored.
 """
 
@@ -18,14 +23,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rlcap.algorithms.base import Algorithm, Scorer
+from rlcap.algorithms.base import Algorithm, Scorer, Total
 from rlcap.algorithms.policy_gradient import given
-from rlcap.data.judged import Comparison, Judged
+from rlcap.data.judged import Comparison, Judged, comparisons_of
 from rlcap.data.judgements import JUDGED
 from rlcap.functional.preferences import dpo, implicit_reward, ipo
 from rlcap.functional.sampling import image_generator
 from rlcap.policies.base import Policy
 from rlcap.types import Batch, Loss, Rollout, UserError
+
+_LEAST = torch.finfo(torch.float32).tiny
 
 
 class DPO(Algorithm):
@@ -39,6 +46,7 @@ class DPO(Algorithm):
             with fewer repeats some; one with none, such as with ties alone, teaches nothing.
         margin: two rated captions are a comparison when their mean ratings differ by as much.
         max_length: captions are cut at so many tokens.
+        teacher_forcing: weight of the cross-entropy of the chosen captions, of each the mean over its tokens.
     """
 
     rewarded: ClassVar[bool] = False
@@ -51,8 +59,11 @@ class DPO(Algorithm):
         comparisons_per_image: int = 4,
         margin: float = 0.5,
         max_length: int = 30,
+        teacher_forcing: float = 0.0,
     ) -> None:
         super().__init__(policy)
+        if teacher_forcing < 0:
+            raise UserError(f"teacher_forcing must be 0 (off) or more, got {teacher_forcing}")
         if beta <= 0:
             raise UserError(f"beta must be above 0, got {beta}")
         if not 0 <= smoothing < 0.5:
@@ -66,6 +77,7 @@ class DPO(Algorithm):
         self.comparisons_per_image = comparisons_per_image
         self.margin = margin
         self.max_length = max_length
+        self.teacher_forcing = teacher_forcing
 
     @property
     def needs_reference(self) -> bool:
@@ -81,11 +93,6 @@ class DPO(Algorithm):
             texts += [judged.captions[comparison.winner], judged.captions[comparison.loser]]
             weights += [comparison.weight, 0.0]
         captions = self.policy.tokenize(texts, self.max_length).to(self.policy.device)
-        if not any(weights):
-            raise UserError(
-                f"of no image of a batch, such as {batch.image_ids[0]}, are two captions told apart by {self.margin} "
-                "or more: lower margin, or take more images_per_batch"
-            )
         if self.reference is None:
             raise UserError("DPO compares with a reference policy: set the algorithm's reference first")
         return Rollout(
@@ -110,10 +117,24 @@ class DPO(Algorithm):
             drawn += [(judged, known[order[turn % len(order)]]) for turn in range(self.comparisons_per_image)]
         return drawn
 
+    def weigh(self, rollouts: Sequence[Rollout], total: Total) -> Sequence[Rollout]:
+        """The rollouts as they are.
+
+        Raises:
+            UserError: if there is nothing to learn in the whole step.
+        """
+        if not float(total(torch.stack([given(rollout.rewards).sum() for rollout in rollouts]).sum())):
+            raise UserError(
+                f"of no image of a step, such as {rollouts[0].batch.image_ids[0]}, are two captions told apart by "
+                f"{self.margin} or more: lower margin, or take more images_per_batch"
+            )
+        return rollouts
+
     # --- learning
 
     def units(self, rollout: Rollout) -> Mapping[str, float]:
-        return {"policy": float(given(rollout.rewards).sum())}
+        weight = float(given(rollout.rewards).sum())
+        return {"policy": weight, "teacher_forcing": weight} if self.teacher_forcing else {"policy": weight}
 
     def counts(self, rollout: Rollout) -> Mapping[str, float]:
         pairs = float((given(rollout.rewards) > 0).sum())
@@ -127,17 +148,22 @@ class DPO(Algorithm):
         reference = self._whole(given(rollout.reference_logprobs))
         weights = given(rollout.rewards).reshape(-1, 2)[:, 0]
         judged = weights > 0
-        total = (weights * self.of_pairs(policy, reference)).sum()
+        totals = {"policy": (weights * self.of_pairs(policy, reference)).sum()}
+        if self.teacher_forcing:
+            lengths = rollout.captions.mask.sum(dim=1).reshape(-1, 2)[:, 0]
+            totals["teacher_forcing"] = -self.teacher_forcing * (weights * policy[:, 0] / lengths).sum()
+        means = {f"loss/{name}": total.detach() / weights.sum().clamp(min=_LEAST) for name, total in totals.items()}
         implied = implicit_reward(policy.detach().flatten(), reference.flatten(), self.beta)
         chosen, rejected = implied[::2][judged], implied[1::2][judged]
+        pairs = judged.sum().clamp(min=1)  # a micro-batch may have none
         return Loss(
-            {"policy": total},
+            totals,
             {
-                "loss/policy": total.detach() / weights.sum(),
-                "preference/accuracy": (chosen > rejected).float().mean(),
-                "preference/margin": (chosen - rejected).mean(),
-                "preference/chosen": chosen.mean(),
-                "preference/rejected": rejected.mean(),
+                **means,
+                "preference/accuracy": (chosen > rejected).float().sum() / pairs,
+                "preference/margin": (chosen - rejected).sum() / pairs,
+                "preference/chosen": chosen.sum() / pairs,
+                "preference/rejected": rejected.sum() / pairs,
             },
         )
 
@@ -164,6 +190,7 @@ class IPO(DPO):
         comparisons_per_image: as for DPO.
         margin: as for DPO.
         max_length: captions are cut at so many tokens.
+        teacher_forcing: as for DPO.
     """
 
     def __init__(
@@ -173,16 +200,12 @@ class IPO(DPO):
         comparisons_per_image: int = 4,
         margin: float = 0.5,
         max_length: int = 30,
+        teacher_forcing: float = 0.0,
     ) -> None:
-        super().__init__(policy, beta, 0.0, comparisons_per_image, margin, max_length)
+        super().__init__(policy, beta, 0.0, comparisons_per_image, margin, max_length, teacher_forcing)
 
     def of_pairs(
         self, policy: Float[Tensor, "pairs 2"], reference: Float[Tensor, "pairs 2"]
     ) -> Float[Tensor, " pairs"]:
         loss: Tensor = ipo(policy[:, 0], policy[:, 1], reference[:, 0], reference[:, 1], self.beta)
         return loss
-
-
-def comparisons_of(judged: Judged, margin: float) -> Sequence[Comparison]:
-    """All that was said of two captions, the better first: in choices, rankings, and ratings ``margin`` apart."""
-    return [*judged.comparisons, *judged.ranked_comparisons(), *judged.rated_comparisons(margin)]

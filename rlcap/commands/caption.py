@@ -50,7 +50,7 @@ def caption(arguments: Sequence[str], prog: str = "rlcap caption") -> None:
                     max_length=config.decoding.max_length,
                 )
             else:
-                captions = policy.caption(encoded, config.decoding)
+                captions = policy.decode(encoded, batch.image_ids, config.decoding)
         texts = policy.detokenize(captions)
         if config.json:
             sys.stdout.write(json.dumps({"image": str(path), "captions": texts}, ensure_ascii=False) + "\n")

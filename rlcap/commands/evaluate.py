@@ -1,4 +1,4 @@
-"""Measures a policy on a split of a data set."""
+"""Measures a policy or a reward model on a split of a data set."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -11,26 +11,32 @@ from rlcap.errors import UserError
 
 
 def evaluate(arguments: Sequence[str], prog: str = "rlcap evaluate") -> None:
-    """Measure a policy on a split of a data set."""
+    """Measure a policy or a reward model on a split of a data set."""
     from tqdm import tqdm
 
     from rlcap.config import device_named
     from rlcap.data.base import CaptionDataset
     from rlcap.data.loader import loader
-    from rlcap.evaluation.evaluate import EvaluationOptions, images_of, predict, write_thumbnails
-    from rlcap.evaluation.evaluate import score as measure
+    from rlcap.evaluation.evaluate import EvaluationOptions, write_thumbnails
+    from rlcap.evaluation.kinds import measurement_of
     from rlcap.evaluation.place import evaluation_folder, refuse_overwriting, run_and_step
-    from rlcap.policies import quiet
-    from rlcap.policies.base import Decoding, load_policy, policy_folder
+    from rlcap.models import kind_of, load_model, model_folder
+    from rlcap.policies import Policy, quiet
+    from rlcap.policies.base import Decoding
+    from rlcap.reward_models import RewardModel
     from rlcap.settings import read_settings
     from rlcap.training.run_folder import CONFIG_FILE
 
     quiet()
-    parser = Parser(prog=prog, allow_abbrev=False, description="Decode a split with a policy and score the captions.")
-    parser.add_argument("policy", type=str, help="run folder, checkpoint or saved policy")
+    parser = Parser(
+        prog=prog,
+        allow_abbrev=False,
+        description="Decode a split with a policy and score the captions, or compare a reward model with people.",
+    )
+    parser.add_argument("model", type=str, help="run folder, checkpoint, saved policy or saved reward model")
     parser.add_argument("--data", type=CaptionDataset | None, default=None, help="data set; default: the run's own")
     parser.add_argument("--split", type=str, default="test")
-    parser.add_argument("--decoding", type=Decoding, default=Decoding(), help="default: the run's own")
+    parser.add_argument("--decoding", type=Decoding, default=Decoding(), help="of policies; default: the run's own")
     parser.add_argument(
         "--metrics",
         type=dict[str, Reward],
@@ -45,7 +51,8 @@ def evaluate(arguments: Sequence[str], prog: str = "rlcap evaluate") -> None:
     parser.add_argument("--device", type=str, default=None)
     other_data, others = split_off("--data", arguments)
     config = parser.parse_args(others)
-    found = policy_folder(Path(config.policy))
+    kind: type[Policy | RewardModel] = RewardModel if kind_of(Path(config.model)) == RewardModel.kind else Policy
+    found = model_folder(Path(config.model), kind)
     run, step = run_and_step(found)
     if run is not None:
         own = read_settings(run / CONFIG_FILE)
@@ -54,10 +61,10 @@ def evaluate(arguments: Sequence[str], prog: str = "rlcap evaluate") -> None:
         parser.set_defaults(defaults)
     config = parser.parse_args(arguments)
     if config.data is None:
-        raise UserError(f"{config.policy} belongs to no run with a data set of its own: name one with --data")
+        raise UserError(f"{config.model} belongs to no run with a data set of its own: name one with --data")
     built = parser.instantiate(config)
     dataset = type(built.data).__name__ if run and other_data else None
-    place = evaluation_folder(Path(config.policy), found, config.split, dataset, built.decoding)
+    place = evaluation_folder(Path(config.model), found, config.split, dataset, built.decoding)
     place = Path(config.output or place)
     refuse_overwriting(place)
 
@@ -67,25 +74,27 @@ def evaluate(arguments: Sequence[str], prog: str = "rlcap evaluate") -> None:
         for metric in built.metrics.values():
             metric.prepare(references)
     options = EvaluationOptions(decoding=built.decoding, metrics=built.metrics, thumbnails=config.thumbnails)
-    policy = load_policy(str(found)).to(device_named(config.device))
+    model = load_model(str(found), kind).to(device_named(config.device))
+    measurement = measurement_of(model, options, built.data)
     batches = loader(
         built.data,
         config.split,
-        policy.process_images,
+        model.process_images if model.needs_images else None,
         config.images_per_batch,
         workers=config.workers,
         on_bad_image=config.on_bad_image,
     )
-    with tqdm(total=batches.length, desc=f"decoding {config.split}", dynamic_ncols=True) as bar:
-        predictions = predict(policy, batches, options.decoding, progress=bar.update)
+    with tqdm(total=batches.length, desc=f"{measurement.what} {config.split}", dynamic_ncols=True) as bar:
+        predictions = measurement.predict(model, batches, config.split, list, bar.update)
     if batches.skipped:
         logger.warning("skipped %d unreadable images, such as %s", len(batches.skipped), batches.skipped[0])
     with ExitStack() as used:
         for metric in options.all_metrics.values():
             used.callback(metric.close)
-            metric.to(str(policy.device))
-        evaluation = measure(predictions, options.all_metrics, images_of(built.data, config.split))
-    evaluation.write(place, split=config.split, step=step, decoding=str(options.decoding))
+            metric.to(str(model.device))
+        evaluation = measurement.score(predictions, config.split)
+    evaluation.write(place, split=config.split, step=step, **measurement.facts)
     write_thumbnails(built.data, config.split, place / "images", options.thumbnails)
     print_scores(evaluation.scores)
-    logger.info("%d captions, %s, written to %s", len(evaluation.predictions), options.decoding, place)
+    made = ", ".join([f"{evaluation.images} images", *measurement.facts.values()])
+    logger.info("%s, written to %s", made, place)

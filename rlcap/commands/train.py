@@ -14,14 +14,21 @@ from rlcap.errors import UserError
 def experiment_parser(prog: str) -> Parser:
     """The parser of a training run's configuration."""
     from rlcap.config import Experiment
+    from rlcap.policies import Policy
+    from rlcap.reward_models import RewardModel
 
     parser = Parser(
-        prog=prog, allow_abbrev=False, description="Train a captioner: the YAML says by which algorithm, on what."
+        prog=prog,
+        allow_abbrev=False,
+        description="Train a captioner or a reward model: the YAML says by which algorithm, on what.",
     )
     parser.add_argument("--config", action="config", help="YAML file; later options override it")
     parser.add_argument("--output", type=str, default="runs/run", help="run folder to make")
     parser.add_argument("--resume", type=str, default=None, help="run folder to go on with; no --config then")
-    parser.add_class_arguments(Experiment)
+    # Added by themselves, as what they are: of what may be None, jsonargparse's errors tell of both.
+    parser.add_argument("--policy", type=Policy, help="the captioner to start from")
+    parser.add_argument("--reward_model", type=RewardModel, help="the reward model to start from, in place of a policy")
+    parser.add_class_arguments(Experiment, skip={"policy", "reward_model"})
     parser.set_defaults({"schedule": {"class_path": "rlcap.training.schedule.Constant"}})  # the object has no YAML
     return parser
 
@@ -88,13 +95,16 @@ def _trainer(parser: Parser, config: Namespace, folder: Path, resumed: bool) -> 
 
 
 def _start_from_checkpoint(config: Namespace, folder: Path) -> None:
-    """Take the policy from the latest checkpoint, if there is one, instead of from where the run started."""
+    """Take what learns from the latest checkpoint, if there is one, instead of from where the run started."""
+    from rlcap.models import kind_of
     from rlcap.training.checkpoint import Checkpoints
 
     latest = Checkpoints(folder / "checkpoints").latest()
     if latest is not None:
-        where = Namespace(directory=str(latest / "policy"))  # type: ignore[no-untyped-call]
-        config.policy = Namespace(class_path="rlcap.policies.load_policy", init_args=where)  # type: ignore[no-untyped-call]
+        kind = kind_of(latest) or "policy"
+        loader = {"policy": "rlcap.policies.load_policy", "reward_model": "rlcap.reward_models.load_reward_model"}[kind]
+        where = Namespace(directory=str(latest / kind))  # type: ignore[no-untyped-call]
+        config[kind] = Namespace(class_path=loader, init_args=where)  # type: ignore[no-untyped-call]
 
 
 def _dump(parser: Parser, config: Namespace) -> str:

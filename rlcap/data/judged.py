@@ -120,6 +120,11 @@ class Judged:
         )
 
 
+def comparisons_of(judged: Judged, margin: float) -> Sequence[Comparison]:
+    """All that was said of two captions, the better first: in choices, rankings, and ratings ``margin`` apart."""
+    return [*judged.comparisons, *judged.ranked_comparisons(), *judged.rated_comparisons(margin)]
+
+
 def merged(parts: Iterable[Judged]) -> Judged:
     """All that is said of one image in one; captions of the same text, spaces aside, are one."""
     places: dict[str, int] = {}

@@ -18,7 +18,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -211,6 +211,19 @@ def json_lines(image_id: str, judged: Judged) -> list[str]:
         )
         lines.append(json.dumps(row, ensure_ascii=False) + "\n")
     return lines
+
+
+def write_judged(path: Path | str, judgements: Iterable[tuple[str, Judged]]) -> None:
+    """Writes a new file of JSON lines, complete or not at all; an earlier one of the name is replaced."""
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = chain.from_iterable(json_lines(image_id, judged) for image_id, judged in judgements)
+        aside.write_text("".join(lines), encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write judgements to {path}: {error.strerror}: choose another file") from error
 
 
 class JudgementWriter:

@@ -413,6 +413,31 @@ class Corruptor:
         return found
 
 
+@dataclass(frozen=True)
+class Corruptions:
+    """Corrupted captions that are learned from beside those of other images.
+
+    Attributes:
+        per_caption: how many of each caption, made anew at every step; fewer where fewer can be made, and 0 for none.
+        kinds: in which ways; each that applies is equally probable.
+        synonyms: groups of words that mean the same in the data set, besides those of WordNet, so that none of a group
+            is put for another.
+    """
+
+    per_caption: int = 0
+    kinds: tuple[str, ...] = (*SEMANTIC, *LINGUISTIC)
+    synonyms: tuple[tuple[str, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.per_caption < 0:
+            raise UserError(f"corruptions.per_caption must be 0 (off) or more, got {self.per_caption}")
+
+    def corruptor(self, references: Iterable[Sequence[str]]) -> Corruptor:
+        """What makes them, given the references of a data set's images."""
+        captions = (caption for own in references for caption in own)
+        return Corruptor(Vocabulary.of(captions, synonyms=self.synonyms), self.kinds)
+
+
 def says_otherwise(caption: str, other: str) -> bool:
     """Whether one of two captions states what the other does not, synonyms aside, by their scene graphs."""
     return scene_graph_f(parse(other), reference_graph([parse(caption)]), kinds=0.0).f < 1

@@ -3,29 +3,22 @@
 People differ: each has tastes of their own around the mean (:mod:`rlcap.data.tastes`). They err: they choose between
 two captions as Bradley and Terry (1952) or Thurstone (1927, case V) have it, with ties after Rao and Kupper (1967) and
 Glenn and David (1960), and rate by thresholds with the same noise (McCullagh 1980). A reward that is learned from their
-judgements can be compared with the utility it should have learned. One thousand choices in a file::
-
-    write_judged("judgements.jsonl", choices(Crowd(), Shapes(), "train", 1000, seed=0))
+judgements can be compared with the utility it should have learned. What they are asked is in
+:mod:`rlcap.data.simulated`.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from functools import cached_property
-from itertools import chain, pairwise
-from pathlib import Path
+from itertools import pairwise
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-from rewards.base import RewardError
-from rewards.scoring.files import ByImage, read_captions
-from rlcap.data.base import CaptionDataset, Record
-from rlcap.data.judged import Comparison, Judged, Rating, Tie, caption_key
-from rlcap.data.judgement_files import json_lines
-from rlcap.data.negatives import Corruptor, Vocabulary
+from rlcap.data.judged import Comparison, Judged, Rating, Tie
 from rlcap.data.shapes import SHAPES, SIZES
 from rlcap.data.tastes import SCENE, Tastes, Told, Utility, told, utility
 from rlcap.types import UserError
@@ -37,18 +30,14 @@ __all__ = [
     "Crowd",
     "Noise",
     "Rater",
-    "Sources",
     "Tastes",
     "Thurstone",
     "Told",
     "Utility",
     "choice_probabilities",
-    "choices",
     "rating_probabilities",
-    "ratings",
     "told",
     "utility",
-    "write_judged",
 ]
 
 SYNONYMS: tuple[tuple[str, ...], ...] = (*SHAPES.values(), *SIZES.values())
@@ -205,160 +194,3 @@ class Crowd:
         mean = np.array(astuple(self.tastes))
         factors = np.exp(self.disagreement * rng.standard_normal(len(mean)) - self.disagreement**2 / 2)
         return Tastes(*(mean * factors).tolist())
-
-
-# --- what they are asked
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Where the captions that people judge are from: how often each source is drawn, relative to the others.
-
-    Attributes:
-        own: references of the scene.
-        others: references of other scenes.
-        corrupted: references of the scene made wrong (:mod:`rlcap.data.negatives`).
-        sampled: captions of a policy, where there are any.
-    """
-
-    own: float = 2.0
-    others: float = 1.0
-    corrupted: float = 2.0
-    sampled: float = 2.0
-
-    def __post_init__(self) -> None:
-        if min(astuple(self)) < 0 or sum(astuple(self)) <= 0:
-            raise UserError(f"shares of sources must be 0 or more, and one above 0, got {list(astuple(self))}")
-
-
-class _Asked:
-    """Draws images and captions of them to be judged."""
-
-    def __init__(self, dataset: CaptionDataset, split: str, sources: Sources, predictions: Path | str | None) -> None:
-        self.records = [record for record in dataset.records(split) if SCENE in record.metadata]
-        if len(self.records) < 2:
-            raise UserError(
-                f"split {split!r} has {len(self.records)} images with a scene graph: give Shapes with 2 or more"
-            )
-        references = chain.from_iterable(record.references for record in self.records)
-        self.corruptor = Corruptor(Vocabulary.of(references, synonyms=SYNONYMS))
-        self.sources = sources
-        self.sampled = _sampled(predictions, self.records) if predictions is not None else {}
-
-    def captions(self, record: Record, count: int, rng: np.random.Generator) -> tuple[str, ...]:
-        """Different captions to be judged of an image."""
-        shares = np.array(astuple(self.sources), np.float64)
-        shares[3] *= record.image_id in self.sampled
-        if not shares.sum():
-            raise UserError(
-                f"image {record.image_id!r} has no captions of a policy and no other source is to be drawn from"
-            )
-        found: dict[str, str] = {}
-        for _ in range(100 * count):  # few images have so few captions that this is not enough
-            caption = self._caption(record, int(rng.choice(4, p=shares / shares.sum())), rng)
-            if caption is not None and caption_key(caption):
-                found.setdefault(caption_key(caption), caption)
-            if len(found) == count:
-                return tuple(found.values())
-        raise UserError(
-            f"image {record.image_id!r} has fewer than {count} different captions to judge: draw from more sources"
-        )
-
-    def _caption(self, record: Record, source: int, rng: np.random.Generator) -> str | None:
-        if source == 3:
-            return _any(self.sampled[record.image_id], rng)
-        if source == 1:
-            record = self.records[int(rng.integers(len(self.records)))]
-        own = _any(record.references, rng)
-        if source == 2:
-            made = self.corruptor(own, rng, 1)
-            return made[0].text if made else None
-        return own
-
-
-def _any(captions: Sequence[str], rng: np.random.Generator) -> str:
-    return captions[int(rng.integers(len(captions)))]
-
-
-def _sampled(path: Path | str, records: Sequence[Record]) -> dict[str, list[str]]:
-    """The captions of a policy, such as ``predictions.jsonl`` of an evaluation holds, by image."""
-    known = ByImage({record.image_id: record for record in records})
-    found: dict[str, list[str]] = {}
-    try:
-        for caption in read_captions(Path(path)):
-            image_id = known.id_of(caption.image)
-            if image_id is not None:
-                found.setdefault(image_id, []).append(caption.text)
-    except RewardError as error:
-        raise UserError(str(error)) from error
-    if not found:
-        raise UserError(f"{path} has captions of none of the images: give predictions of the split to be judged")
-    return found
-
-
-def choices(
-    crowd: Crowd,
-    dataset: CaptionDataset,
-    split: str,
-    count: int,
-    seed: int,
-    *,
-    sources: Sources | None = None,
-    predictions: Path | str | None = None,
-) -> Iterator[tuple[str, Judged]]:
-    """Image ids, and what someone said of two captions of it: ``count`` choices that follow from the seed.
-
-    Choice k does not depend on how many there are.
-
-    Args:
-        crowd: the people; each question is put to one, at random.
-        dataset: the scenes, :class:`rlcap.data.shapes.Shapes`.
-        split: which of its splits.
-        count: how many choices.
-        seed: of the questions and answers.
-        sources: where the captions are from.
-        predictions: a file of captions of a policy, such as ``predictions.jsonl``.
-    """
-    return _answers(crowd, _Asked(dataset, split, sources or Sources(), predictions), count, seed, rated=False)
-
-
-def ratings(
-    crowd: Crowd,
-    dataset: CaptionDataset,
-    split: str,
-    count: int,
-    seed: int,
-    *,
-    sources: Sources | None = None,
-    predictions: Path | str | None = None,
-) -> Iterator[tuple[str, Judged]]:
-    """Image ids, and everyone's ratings of a caption of it: ``count`` captions; arguments as those of ``choices``."""
-    return _answers(crowd, _Asked(dataset, split, sources or Sources(), predictions), count, seed, rated=True)
-
-
-def _answers(crowd: Crowd, asked: _Asked, count: int, seed: int, rated: bool) -> Iterator[tuple[str, Judged]]:
-    for question in range(count):
-        rng = np.random.default_rng([seed, question])
-        record = asked.records[int(rng.integers(len(asked.records)))]
-        scene = record.metadata[SCENE]
-        if rated:
-            (caption,) = asked.captions(record, 1, rng)
-            for person in crowd.people:
-                yield record.image_id, person.rate(caption, scene, rng)
-        else:
-            one, other = asked.captions(record, 2, rng)
-            person = crowd.people[int(rng.integers(crowd.raters))]
-            yield record.image_id, person.choose((one, other), scene, rng)
-
-
-def write_judged(path: Path | str, judgements: Iterable[tuple[str, Judged]]) -> None:
-    """Writes a new file of JSON lines, complete or not at all; an earlier one of the name is replaced."""
-    path = Path(path)
-    aside = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lines = chain.from_iterable(json_lines(image_id, judged) for image_id, judged in judgements)
-        aside.write_text("".join(lines), encoding="utf-8")
-        aside.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write judgements to {path}: {error.strerror}: choose another file") from error

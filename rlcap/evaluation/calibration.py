@@ -46,7 +46,10 @@ class Calibration:
 
 
 def calibration(
-    probabilities: Float[ndarray, " pairs"], outcomes: Float[ndarray, " pairs"], bins: int = 10
+    probabilities: Float[ndarray, " pairs"],
+    outcomes: Float[ndarray, " pairs"],
+    bins: int = 10,
+    weights: Float[ndarray, " pairs"] | None = None,
 ) -> Calibration:
     """Accuracy, Brier score, expected calibration error and reliability bins of predicted preferences.
 
@@ -60,6 +63,7 @@ def calibration(
         outcomes: 1 where it was, 0 where the second was; shares of judges in between. A tie (1/2) is half right
             whatever was predicted.
         bins: how many; as many as Guo's 2 x bins over [0, 1], where half of them must be empty.
+        weights: how often each pair counts; once where none are given.
 
     Raises:
         UserError: if there are no pairs, or a number is no probability.
@@ -72,20 +76,22 @@ def calibration(
             raise UserError(f"{name} {wrong[0]} is not between 0 and 1: pass sigmoid(reward difference), not rewards")
     right = np.select([probabilities > 0.5, probabilities < 0.5], [outcomes, 1 - outcomes], 0.5)
     confidence = np.maximum(probabilities, 1 - probabilities)
+    weights = np.ones(len(probabilities)) if weights is None else weights
     borders = np.linspace(0.5, 1, bins + 1)
     index = np.searchsorted(borders[1:-1], confidence, side="left")
-    filled = []
+    filled, shares = [], []
     for number in np.unique(index):
         inside = index == number
+        shares.append(weights[inside].sum() / weights.sum())
         filled.append(
             Bin(
                 lower=float(borders[number]),
                 upper=float(borders[number + 1]),
                 pairs=int(inside.sum()),
-                confidence=float(confidence[inside].mean()),
-                accuracy=float(right[inside].mean()),
+                confidence=float(np.average(confidence[inside], weights=weights[inside])),
+                accuracy=float(np.average(right[inside], weights=weights[inside])),
             )
         )
-    error = sum(one.pairs * abs(one.accuracy - one.confidence) for one in filled) / len(probabilities)
-    brier = float(np.square(probabilities - outcomes).mean())
-    return Calibration(float(right.mean()), brier, error, tuple(filled))
+    error = float(sum(share * abs(one.accuracy - one.confidence) for share, one in zip(shares, filled, strict=True)))
+    brier = float(np.average(np.square(probabilities - outcomes), weights=weights))
+    return Calibration(float(np.average(right, weights=weights)), brier, error, tuple(filled))

@@ -20,7 +20,7 @@ from rewards.tokenize import ptb_tokenize
 from rlcap.data.base import CaptionDataset, UnreadableImageError
 from rlcap.functional.masking import ended
 from rlcap.policies.base import Decoding, Policy
-from rlcap.types import Batch, UserError
+from rlcap.types import Batch
 
 THUMBNAIL_PIXELS = 160
 Gather = Callable[[list[Any]], list[Any]]
@@ -41,12 +41,14 @@ class KnownImage:
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """How a policy is measured.
+    """How a policy or a reward model is measured.
 
     Attributes:
-        decoding: greedy or beam search.
-        metrics: what is computed beside CIDEr-D, BLEU and ROUGE-L, by name; any reward will do.
-        best: the metric by which the best checkpoint is kept.
+        decoding: greedy or beam search, of policies.
+        metrics: what is computed beside CIDEr-D, BLEU and ROUGE-L, by name; any reward will do. Of a reward model: what
+            is compared with it on the captions that people judged.
+        best: the number by which the best checkpoint is kept; None: CIDEr-D of policies, of reward models what
+            :class:`rlcap.evaluation.judging.Judging` says.
         validation: the split measured while training.
         test: the split measured at the end, with the best checkpoint; None leaves it out.
         images_per_batch: images decoded together.
@@ -55,15 +57,11 @@ class EvaluationOptions:
 
     decoding: Decoding = field(default_factory=Decoding)
     metrics: dict[str, Reward] = field(default_factory=dict)
-    best: str = "CIDEr-D"
+    best: str | None = None
     validation: str = "val"
     test: str | None = "test"
     images_per_batch: int = 64
     thumbnails: int = 48
-
-    def __post_init__(self) -> None:
-        if self.best not in self.all_metrics:
-            raise UserError(f"evaluation.best is {self.best!r}, which is none of {', '.join(self.all_metrics)}")
 
     @cached_property
     def all_metrics(self) -> dict[str, Reward]:
@@ -73,17 +71,25 @@ class EvaluationOptions:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a policy said of a split, and how good it was.
+    """What a model made of a split, and how good that was.
 
     Attributes:
-        predictions: one mapping per image: image_id, caption, ended, references, scores.
+        predictions: of a policy one mapping per image: image_id, caption, ended, references, scores; of a reward model
+            one per caption that it scored.
         scores: value and signature of each metric over all images.
-        statistics: length, bad endings, diversity.
+        statistics: length, bad endings, diversity, or whatever else tells of it.
+        images: how many there were.
     """
 
     predictions: Sequence[Mapping[str, Any]]
     scores: Mapping[str, Mapping[str, Any]]
     statistics: Mapping[str, float]
+    images: int
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """All scores and statistics by name."""
+        return {name: self.value(name) for name in self.scores} | dict(self.statistics)
 
     def value(self, metric: str) -> float:
         """A metric's value over all images."""
@@ -94,7 +100,7 @@ class Evaluation:
         folder.mkdir(parents=True, exist_ok=True)
         lines = "".join(json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in self.predictions)
         _write_aside(folder / "predictions.jsonl", lines)
-        summary = {**facts, "images": len(self.predictions), "scores": self.scores, "statistics": self.statistics}
+        summary = {**facts, "images": self.images, "scores": self.scores, "statistics": self.statistics}
         _write_aside(folder / "scores.json", json.dumps(summary, indent=2) + "\n")
 
 
@@ -119,7 +125,7 @@ def predict(
     predictions: list[dict[str, Any]] = []
     for batch in batches:
         with torch.no_grad():
-            captions = policy.caption(policy.encode(batch.to(policy.device)), decoding)
+            captions = policy.decode(policy.encode(batch.to(policy.device)), batch.image_ids, decoding)
         closed = ended(captions.token_ids.masked_fill(~captions.mask, policy.pad_id), policy.eos_id).tolist()
         for row, caption in enumerate(policy.detokenize(captions)):
             predictions.append(
@@ -169,7 +175,7 @@ def score(
         {**prediction, "scores": {name: float(values[row]) for name, values in each.items()}}
         for row, prediction in enumerate(predictions)
     ]
-    return Evaluation(scored, scores, caption_statistics(ptb_tokenize(candidates.captions)))
+    return Evaluation(scored, scores, caption_statistics(ptb_tokenize(candidates.captions)), len(scored))
 
 
 def write_thumbnails(dataset: CaptionDataset, split: str, folder: Path, count: int) -> None:

@@ -183,7 +183,7 @@ def lower_confidence(members: Float[Tensor, "members captions"], weight: float) 
 
     In the rewards' own unit, unlike :func:`uncertainty_weighted`. One member's reward is as it was.
     """
-    return members.mean(dim=0) - weight * members.std(dim=0, correction=0)  # over members
+    return members.mean(dim=0) - weight * members.var(dim=0, correction=0).sqrt()  # over members
 
 
 def uncertainty_weighted(members: Float[Tensor, "members captions"], weight: float) -> Float[Tensor, " captions"]:

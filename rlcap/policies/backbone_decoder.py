@@ -1,6 +1,5 @@
 """Any transformers vision backbone that gives a grid, and a small Transformer decoder over the data's own words."""
 
-import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +12,6 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import (
-    MODEL_MAPPING,
     AutoConfig,
     DynamicCache,
     EncoderDecoderCache,
@@ -23,9 +21,10 @@ from transformers import (
     LogitsProcessorList,
 )
 
+from rewards.networks.vision import model_class, regions_of
 from rlcap.policies.base import Policy, ProcessImages
 from rlcap.policies.images import ImageProcessor
-from rlcap.policies.pretrained import errors_only, fingerprint_of, freeze_unused, last_hidden_state, no_progress_bars
+from rlcap.policies.pretrained import errors_only, fingerprint_of, freeze_unused, no_progress_bars
 from rlcap.policies.vocabulary import EOS, PAD, START, UNKNOWN, Vocabulary
 from rlcap.types import Batch, Captions, Encoded, UserError
 
@@ -141,8 +140,7 @@ class BackboneDecoder(Policy):
 
     def grid(self, pixel_values: Tensor) -> Float[Tensor, "images regions width"]:
         """The backbone's last hidden state as a sequence of regions, row by row."""
-        states = last_hidden_state(self.encoder, pixel_values)
-        return states.flatten(2).transpose(1, 2) if states.ndim == 4 else states
+        return regions_of(self.encoder, pixel_values)
 
     @property
     def feature_shape(self) -> tuple[int, int] | None:
@@ -246,9 +244,7 @@ def load_backbone(backbone: str, image_size: int | None) -> tuple[nn.Module, Ima
         UserError: if there is none, or it is no vision model.
     """
     processor = ImageProcessor.load(backbone, image_size)
-    kind = MODEL_MAPPING[type(AutoConfig.from_pretrained(backbone))]
-    # A pooler reads the grid, which is taken as it is here: its weights would never learn.
-    unpooled = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind).parameters else {}
+    kind, unpooled = model_class(AutoConfig.from_pretrained(backbone))
     with errors_only():  # its head's weights go unused, as they should
         model, loading = kind.from_pretrained(backbone, dtype=torch.float32, output_loading_info=True, **unpooled)
     if loading["missing_keys"]:

@@ -1,27 +1,24 @@
 """What every captioner must offer, and what they all share: decoding from an encoding, scoring captions against it."""
 
-import importlib
-import json
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
-from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList
 
 from rlcap.functional.masking import unpack, until_eos
 from rlcap.functional.sampling import gather_logprobs, image_uniforms, log_distribution
+from rlcap.models import Model, ProcessImages, load_model, model_folder
 from rlcap.policies.choosing import RowChooser, Suppress
 from rlcap.types import Batch, Captions, Encoded, Sampling, UserError
 
-POLICY_FILE = "rlcap_policy.json"
-BEST_FILE = "best.json"
-ProcessImages = Callable[[Sequence[Image.Image]], Float[Tensor, "images channels height width"]]
+__all__ = ["Decoding", "Policy", "Prediction", "ProcessImages", "load_policy", "policy_folder"]
 
 
 @dataclass(frozen=True)
@@ -40,27 +37,39 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How captions are decoded for people: the most probable word at a time, or by beam search.
+    """How captions are decoded for people: the most probable word at a time, by beam search, or by drawing words.
 
     Attributes:
         beams: 1 is greedy; more search for the most probable caption.
         max_length: the most tokens of a caption, the closing EOS included.
         length_penalty: exponent of the length that a beam's log-probability is divided by.
+        temperature: above 0 captions are drawn, at this temperature: such as people are to compare.
+        seed: of the draws.
     """
 
     beams: int = 1
     max_length: int = 20
     length_penalty: float = 1.0
+    temperature: float = 0.0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.beams < 1 or self.max_length < 1:
             raise UserError(f"beams and max_length must be at least 1, got {self.beams} and {self.max_length}")
+        if self.temperature < 0 or (self.temperature and self.beams > 1):
+            raise UserError(
+                f"temperature must be 0 (off) or more, and 0 with beams, got {self.temperature} with {self.beams} beams"
+            )
+        if self.seed < 0:
+            raise UserError(f"seed must be 0 or more, got {self.seed}")
 
     def __str__(self) -> str:
+        if self.temperature:
+            return f"sampled at temperature {self.temperature:g}, seed {self.seed}"
         return "greedy" if self.beams == 1 else f"beam {self.beams}"
 
 
-class Policy(nn.Module, ABC):
+class Policy(Model):
     """A captioner: images in, captions out, with the log-probability of any caption.
 
     A family implements the abstract methods; decoding and scoring are the same for all and live here.
@@ -69,20 +78,14 @@ class Policy(nn.Module, ABC):
         eos_id: closes a caption; part of it.
         pad_id: fills rows after the end.
         suppressed: tokens that are never drawn.
-        adapted: whether adapters alone learn, beside weights that stay as they are.
     """
 
+    kind: ClassVar[str] = "policy"
     eos_id: int
     pad_id: int
     suppressed: tuple[int, ...] = ()
-    adapted: bool = False
 
     # --- what a family implements
-
-    @property
-    @abstractmethod
-    def process_images(self) -> ProcessImages:
-        """The image processor: a function that can be sent to worker processes."""
 
     @abstractmethod
     def encode(self, batch: Batch) -> Encoded:
@@ -111,32 +114,6 @@ class Policy(nn.Module, ABC):
     ) -> Int[Tensor, "captions length"]:
         """One run of transformers' ``generate`` from the encodings; the start token left out."""
 
-    @abstractmethod
-    def save_files(self, directory: Path) -> None:
-        """Write all that ``load_files`` needs into an existing directory: safetensors and JSON."""
-
-    @classmethod
-    @abstractmethod
-    def load_files(cls, directory: Path) -> "Policy":
-        """The policy that ``save_files`` wrote."""
-
-    def prepare(self, references: Sequence[Sequence[str]]) -> None:
-        """Take in the training references before training; a policy with a vocabulary of its own builds it here."""
-
-    @property
-    def feature_shape(self) -> tuple[int, int] | None:
-        """Regions and width of the frozen encoder's features; None when it learns, so that none can be kept."""
-        return None
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes when the frozen encoder or its image processor does: the key of features kept on disk."""
-        raise UserError(f"{type(self).__name__} has no frozen encoder whose features could be kept")
-
-    def features(self, pixel_values: Tensor) -> Float[Tensor, "images regions width"]:
-        """What the frozen encoder makes of the images: computed once, kept, and given back in ``Batch.features``."""
-        raise UserError(f"{type(self).__name__} has no frozen encoder whose features could be kept")
-
     @property
     def hidden_width(self) -> int:
         """Width of the decoder's hidden states, which value heads read."""
@@ -146,29 +123,11 @@ class Policy(nn.Module, ABC):
         """Inside it the policy is what it was before its adapters learned; only of policies that are ``adapted``."""
         return nullcontext()
 
-    def fold_adapters(self) -> None:
-        """Work what adapters have learned into the weights: what the policy is now, it is without them from then on."""
-
     def merge(self) -> "Policy":
         """The policy without adapters, what these have learned in its weights; of policies that are ``adapted``."""
         return self
 
     # --- what all families share
-
-    @torch.no_grad()
-    def with_features(self, batch: Batch) -> Batch:
-        """The batch with the frozen encoder's features in place of its pixels, so that nobody encodes these again.
-
-        Batches that have them, and those of a policy whose encoder learns, stay as they are.
-        """
-        if self.feature_shape is None or batch.features is not None or batch.pixel_values is None:
-            return batch
-        return replace(batch, features=self.features(batch.pixel_values), pixel_values=None)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters are."""
-        return next(self.parameters()).device
 
     @torch.no_grad()
     def generate(
@@ -205,6 +164,20 @@ class Policy(nn.Module, ABC):
         mask = until_eos(token_ids, self.eos_id)
         logprobs = torch.stack(chooser.logprobs, dim=1)[:, : token_ids.shape[1]]  # on mps one step runs beyond the end
         return Captions(token_ids.masked_fill(~mask, self.pad_id), mask, logprobs.masked_fill(~mask, 0.0))
+
+    def decode(self, encoded: Encoded, image_ids: tuple[str, ...], decoding: Decoding) -> Captions:
+        """One caption of each image, decoded as asked for; draws depend on the image's id, not on the batch."""
+        if not decoding.temperature:
+            return self.caption(encoded, decoding)
+        return self.generate(
+            encoded,
+            image_ids,
+            samples=1,
+            greedy=False,
+            key=(decoding.seed,),
+            sampling=Sampling(decoding.temperature),
+            max_length=decoding.max_length,
+        )
 
     @torch.no_grad()
     def caption(self, encoded: Encoded, decoding: Decoding, each: int = 1) -> Captions:
@@ -244,13 +217,6 @@ class Policy(nn.Module, ABC):
         log_probabilities = self.predict(encoded, captions, sampling).log_probabilities
         return unpack(gather_logprobs(log_probabilities, captions.token_ids[captions.mask]), captions.mask)
 
-    def save(self, directory: Path) -> None:
-        """Write the policy to a directory that ``load_policy`` reads back with identical log-probabilities."""
-        directory.mkdir(parents=True, exist_ok=True)
-        self.save_files(directory)
-        kind = {"class_path": f"{type(self).__module__}.{type(self).__qualname__}"}
-        (directory / POLICY_FILE).write_text(json.dumps(kind) + "\n")
-
     def _generation_config(self, max_length: int) -> GenerationConfig:
         return GenerationConfig(
             max_new_tokens=max_length,
@@ -270,13 +236,7 @@ def load_policy(directory: str) -> Policy:
     Raises:
         UserError: if the directory holds no policy.
     """
-    folder = policy_folder(Path(directory))
-    class_path = json.loads((folder / POLICY_FILE).read_text())["class_path"]
-    module, _, name = class_path.rpartition(".")
-    kind = getattr(importlib.import_module(module), name)
-    if not (isinstance(kind, type) and issubclass(kind, Policy)):
-        raise UserError(f"{folder / POLICY_FILE} names {class_path}, which is not a Policy")
-    return kind.load_files(folder)
+    return load_model(directory, Policy)
 
 
 def policy_folder(directory: Path) -> Path:
@@ -284,15 +244,4 @@ def policy_folder(directory: Path) -> Path:
 
     Of a run folder it is the best checkpoint's, or the latest's where none was measured.
     """
-    for folder in (directory, directory / "policy", *_of_run(directory / "checkpoints")):
-        if (folder / POLICY_FILE).is_file():
-            return folder
-    reason = "holds no saved policy or finished checkpoint" if directory.is_dir() else "does not exist"
-    raise UserError(f"{directory} {reason}; give a run folder, a checkpoint or a directory written by Policy.save")
-
-
-def _of_run(checkpoints: Path) -> list[Path]:
-    steps = sorted(int(path.name) for path in checkpoints.glob("[0-9]*"))
-    if (checkpoints / BEST_FILE).is_file():
-        steps.append(json.loads((checkpoints / BEST_FILE).read_text())["step"])
-    return [checkpoints / str(step) / "policy" for step in reversed(steps)]
+    return model_folder(directory, Policy)

@@ -1,4 +1,4 @@
-"""Parts of a policy that do not learn, chosen by name."""
+"""Parts of a model that do not learn, chosen by name."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -6,10 +6,10 @@ from fnmatch import fnmatchcase
 from itertools import accumulate
 
 from rlcap.errors import UserError
-from rlcap.policies.base import Policy
+from rlcap.models import Model
 
 
-def freeze(policy: Policy, patterns: Sequence[str]) -> None:
+def freeze(model: Model, patterns: Sequence[str]) -> None:
     """Stop the parameters that the patterns name from learning; those of a module where they name one.
 
     A pattern is compared with whole names, as of files: ``*`` stands for any characters, dots too, so ``encoder`` is
@@ -18,12 +18,12 @@ def freeze(policy: Policy, patterns: Sequence[str]) -> None:
     Raises:
         UserError: if a pattern names nothing.
     """
-    parameters = list(policy.named_parameters(remove_duplicate=False))  # tied weights go by both their names
+    parameters = list(model.named_parameters(remove_duplicate=False))  # tied weights go by both their names
     for pattern in patterns:
         chosen = [parameter for name, parameter in parameters if _names(pattern, name)]
         if not chosen:
             raise UserError(
-                f"training.freeze names {pattern!r}, but no parameter or module of the policy is called so; there are "
+                f"training.freeze names {pattern!r}, but no parameter or module of the model is called so; there are "
                 f"{some_names(name for name, _ in parameters)}"
             )
         for parameter in chosen:

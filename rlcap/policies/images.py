@@ -39,7 +39,7 @@ class ImageProcessor:
             UserError: if there is none there.
         """
         try:
-            return cls(AutoImageProcessor.from_pretrained(name), image_size)
+            return cls(AutoImageProcessor.from_pretrained(name, backend="pil"), image_size)
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise UserError(f"no image processor in {name}: {reason}") from error

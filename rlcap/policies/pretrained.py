@@ -1,7 +1,6 @@
 """What captioners with a tokenizer of their own share: loading, saving, text to tokens, an encoder perhaps frozen."""
 
 import hashlib
-import inspect
 import json
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 from transformers.utils import logging
 
+from rewards.networks.vision import last_hidden_state
 from rlcap.errors import UserError
 from rlcap.functional.masking import until_eos
 from rlcap.policies.base import Policy, ProcessImages
@@ -194,18 +194,6 @@ def freeze_unused(encoder: nn.Module, probe: Float[Tensor, "images ..."], everyt
         parameters, torch.autograd.grad(regions.sum(), parameters, allow_unused=True), strict=True
     ):
         parameter.requires_grad_(reached is not None)
-
-
-def last_hidden_state(encoder: nn.Module, pixel_values: Tensor) -> Float[Tensor, "images ..."]:
-    """What a vision encoder sees, its positions interpolated for images of another size than it was trained with."""
-    size = getattr(encoder.config, "image_size", None)
-    native = (size, size) if isinstance(size, int) else size
-    options: dict[str, bool] = {}
-    resized = native is not None and tuple(native) != tuple(pixel_values.shape[-2:])
-    if resized and "interpolate_pos_encoding" in inspect.signature(encoder.forward).parameters:
-        options["interpolate_pos_encoding"] = True
-    states: Tensor = encoder(pixel_values=pixel_values, **options).last_hidden_state
-    return states
 
 
 def first_token(name: str, vocabulary: int, *candidates: int | Sequence[int] | None) -> int:

@@ -12,6 +12,26 @@ POSITIONS = 0.5
 TINY_DECODER = DecoderSettings(width=64, layers=2, heads=4, dropout=0.0, min_count=1, region_positions=POSITIONS)
 
 
+def fresh_vit(image_size: int, patch: int, width: int, layers: int, heads: int) -> ViTModel:
+    """A ViT with random weights, without its pooler; arguments as in ``TinyViT``."""
+    config = ViTConfig(
+        image_size=image_size,
+        patch_size=patch,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=4 * width,
+    )
+    encoder = ViTModel(config, add_pooling_layer=False)
+    nn.init.normal_(encoder.embeddings.position_embeddings, std=POSITIONS)
+    return encoder
+
+
+def fresh_processor(image_size: int) -> ImageProcessor:
+    """The image processor of a ``fresh_vit``."""
+    return ImageProcessor(ViTImageProcessor(size={"height": image_size, "width": image_size}))
+
+
 class TinyViT(BackboneDecoder):
     """A randomly initialised ViT encoder with a causal decoder over the data's own words; all of it learns.
 
@@ -33,16 +53,5 @@ class TinyViT(BackboneDecoder):
         heads: int = 4,
         decoder: DecoderSettings = TINY_DECODER,
     ) -> None:
-        config = ViTConfig(
-            image_size=image_size,
-            patch_size=patch,
-            hidden_size=encoder_width,
-            num_hidden_layers=encoder_layers,
-            num_attention_heads=heads,
-            intermediate_size=4 * encoder_width,
-        )
-        size = {"height": image_size, "width": image_size}
-        processor = ImageProcessor(ViTImageProcessor(size=size))
-        encoder = ViTModel(config, add_pooling_layer=False)
-        nn.init.normal_(encoder.embeddings.position_embeddings, std=POSITIONS)
-        self._assemble(encoder, processor, freeze=False, settings=decoder)
+        encoder = fresh_vit(image_size, patch, encoder_width, encoder_layers, heads)
+        self._assemble(encoder, fresh_processor(image_size), freeze=False, settings=decoder)

@@ -236,7 +236,7 @@ def _predictions(path: Path, label: str, notes: list[str]) -> dict[str, Predicti
         if not isinstance(image_id, str | int) or not isinstance(caption, str):
             unusable += 1
         elif str(image_id) in predictions:
-            repeated += 1
+            repeated += "score" not in row  # a reward model scores several captions of an image
         else:
             predictions[str(image_id)] = Prediction(
                 str(image_id),

@@ -1,8 +1,8 @@
 """Checkpoints that are complete or absent: written aside, flushed to disk, then renamed.
 
-A checkpoint holds the policy (``policy/``, which ``load_policy`` reads), the weights the algorithm has besides
-(``algorithm.safetensors``), the optimizer's state (``optimizer.pt``, read without pickled code) and ``state.json``. It
-holds no generator states: random choices follow from the seed and the step.
+A checkpoint holds the model (``policy/`` or ``reward_model/``, which ``load_model`` reads), the weights the algorithm
+has besides (``algorithm.safetensors``), the optimizer's state (``optimizer.pt``, read without pickled code) and
+``state.json``. It holds no generator states: random choices follow from the seed and the step.
 """
 
 import json
@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rlcap.algorithms.base import Algorithm
-from rlcap.policies.base import BEST_FILE, load_policy
+from rlcap.models import BEST_FILE, load_model
 from rlcap.types import UserError
 
 
@@ -75,7 +75,7 @@ class Checkpoints:
             aside = self.folder / f".writing-{progress.step}"
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
-            algorithm.policy.save(aside / "policy")
+            algorithm.model.save(aside / algorithm.model.kind)
             save_file(_own_weights(algorithm), aside / "algorithm.safetensors")
             torch.save(optimizer, aside / "optimizer.pt")
             (aside / "state.json").write_text(json.dumps(asdict(progress)) + "\n")
@@ -109,17 +109,18 @@ def read_progress(checkpoint: Path) -> Progress:
 
 
 def read_weights(checkpoint: Path, algorithm: Algorithm) -> dict[str, Tensor]:
-    """The weights of an algorithm at a checkpoint: its policy's and its own; of those that are one, one or all.
+    """The weights of an algorithm at a checkpoint: its model's and its own; of those that are one, one or all.
 
     Raises:
         UserError: if they are another algorithm's.
     """
-    policy = {f"policy.{name}": value for name, value in load_policy(str(checkpoint)).state_dict().items()}
+    saved = load_model(str(checkpoint), algorithm.learns)
+    model = {f"model.{name}": value for name, value in saved.state_dict().items()}
     own: dict[str, Tensor] = load_file(checkpoint / "algorithm.safetensors")
-    expected = [name for name in algorithm.state_dict() if name.startswith("policy.")]
-    if sorted(own) != sorted(_own_names(algorithm)) or sorted(policy) != sorted(expected):
+    expected = [name for name in algorithm.state_dict() if name.startswith("model.")]
+    if sorted(own) != sorted(_own_names(algorithm)) or sorted(model) != sorted(expected):
         raise UserError(f"{checkpoint} was written by another algorithm: it holds the weights {sorted(own)}")
-    return policy | own
+    return model | own
 
 
 def read_optimizer(checkpoint: Path) -> dict[str, Any]:
@@ -129,15 +130,15 @@ def read_optimizer(checkpoint: Path) -> dict[str, Any]:
 
 
 def _own_weights(algorithm: Algorithm) -> dict[str, Tensor]:
-    """Those that are not the policy's."""
+    """Those that are not the model's."""
     state = algorithm.state_dict()
     return {name: state[name].detach().contiguous() for name in _own_names(algorithm)}
 
 
 def _own_names(algorithm: Algorithm) -> list[str]:
-    """Of the weights that are not the policy's; of those that are one, as a decoder's embeddings may be, the first."""
+    """Of the weights that are not the model's; of those that are one, as a decoder's embeddings may be, the first."""
     once = {name for name, _ in (*algorithm.named_parameters(), *algorithm.named_buffers())}
-    return [name for name in algorithm.state_dict() if name in once and not name.startswith("policy.")]
+    return [name for name in algorithm.state_dict() if name in once and not name.startswith("model.")]
 
 
 def _flush(path: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 from rlcap.data.base import CaptionDataset
 from rlcap.data.features import Features, FeatureWriter
 from rlcap.data.loader import loader
-from rlcap.policies.base import Policy
+from rlcap.models import Model
 from rlcap.types import UserError
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class FeaturesPlace:
 def features_of(
     dataset: CaptionDataset,
     splits: Sequence[str],
-    policy: Policy,
+    model: Model,
     folder: Path,
     *,
     workers: int = 0,
@@ -67,21 +67,23 @@ def features_of(
     What is there already, from the same encoder and image processor, is kept.
 
     Raises:
-        UserError: if the policy's encoder learns, so that its features change.
+        UserError: if the model's encoder learns, so that its features change.
     """
-    if policy.feature_shape is None:
-        raise UserError("training.features needs a frozen encoder: freeze the policy's encoder, or leave features out")
+    if model.feature_shape is None:
+        raise UserError(
+            "training.features needs a frozen encoder: freeze the model's image encoder, or leave features out"
+        )
     for split in splits:
-        place = feature_folder(dataset, split, policy, folder)
+        place = feature_folder(dataset, split, model, folder)
         if place.exists() and (on_bad_image == "skip" or _whole(dataset, split, place)):
             continue  # else an earlier run skipped images: read again, so that this one stops at the first
         batches = loader(
-            dataset, split, policy.process_images, IMAGES_AT_ONCE, workers=workers, on_bad_image=on_bad_image
+            dataset, split, model.process_images, IMAGES_AT_ONCE, workers=workers, on_bad_image=on_bad_image
         )
-        with FeatureWriter(place, batches.length, *policy.feature_shape, fingerprint=policy.fingerprint) as writer:
+        with FeatureWriter(place, batches.length, *model.feature_shape, fingerprint=model.fingerprint) as writer:
             for batch in batches:
                 assert batch.pixel_values is not None
-                features = policy.features(batch.pixel_values.to(policy.device))
+                features = model.features(batch.pixel_values.to(model.device))
                 writer.write(batch.image_ids, features.to("cpu", torch.float32).numpy())
                 progress(len(batch))
             writer.leave_out([record.image_id for record in dataset.records(split)])
@@ -95,16 +97,16 @@ def _whole(dataset: CaptionDataset, split: str, place: Path) -> bool:
     return len(Features(dataset, place).records(split)) == len(dataset.records(split))
 
 
-def feature_folder(dataset: CaptionDataset, split: str, policy: Policy, folder: Path) -> Path:
+def feature_folder(dataset: CaptionDataset, split: str, model: Model, folder: Path) -> Path:
     """Where the features of a split lie: by encoder and by images, so that several runs can share the place."""
     digest = hashlib.sha256()
     for record in dataset.records(split):
         file = record.path.stat() if record.path is not None and record.path.exists() else None
         seen = (record.references,) if file is None else (file.st_size, file.st_mtime_ns)
         digest.update(repr((record.image_id, seen)).encode())
-    return folder / policy.fingerprint / f"{split}-{digest.hexdigest()[:12]}"
+    return folder / model.fingerprint / f"{split}-{digest.hexdigest()[:12]}"
 
 
-def open_features(dataset: CaptionDataset, split: str, policy: Policy, folder: Path) -> Features:
+def open_features(dataset: CaptionDataset, split: str, model: Model, folder: Path) -> Features:
     """The data set with the features of a split in place of its images."""
-    return Features(dataset, feature_folder(dataset, split, policy, folder), fingerprint=policy.fingerprint)
+    return Features(dataset, feature_folder(dataset, split, model, folder), fingerprint=model.fingerprint)

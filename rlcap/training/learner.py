@@ -71,7 +71,7 @@ class Learner:
         self._ahead = self._draw(step + 1, batches, clocks) if draw_ahead else []
         self._seed(step)
         with _clock(clocks, "time/rollout"):
-            rollouts = list(algorithm.weigh([rollout.settled() for rollout in drawn], processes.sum))
+            rollouts = list(algorithm.weigh([rollout.settled() for rollout in drawn], processes.total))
             self._tell_rewards()
             kl = self._divergence(rollouts) if self._measures_divergence(step) else {}
         with _clock(clocks, "time/update"):
@@ -128,7 +128,7 @@ class Learner:
         at_once = options.accumulate == 1 and not options.overlap_rewards
         keep = at_once and not self.processes.sharded and not self.algorithm.reuses
         with torch.set_grad_enabled(keep), self.sharding.autocast(), self.sharding.whole(self.module):
-            batch = self.algorithm.policy.with_features(batch.to(self.accelerator.device))
+            batch = self.algorithm.model.with_features(batch.to(self.accelerator.device))
             rollout = self.algorithm.act(batch, self.scorer, key)
         return rollout if keep else replace(rollout, encoded=None)
 

@@ -15,6 +15,7 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedType, InitProcessGroupKwargs, broadcast_object_list
 from torch import Tensor, nn
 
+from rlcap.algorithms.base import Total
 from rlcap.errors import UserError
 from rlcap.training.options import TrainingOptions
 from rlcap.training.sharding import FullySharded, Replicated
@@ -118,6 +119,11 @@ class Processes:
             return value
         total: Tensor = self.accelerator.reduce(value.to(self.accelerator.device), reduction="sum")
         return total
+
+    @property
+    def total(self) -> Total:
+        """The sum over the processes, for algorithms."""
+        return Total(self.sum, self.accelerator.num_processes, self.accelerator.process_index)
 
     def means(
         self, stats: Sequence[Mapping[str, Tensor | float]], counts: Sequence[Mapping[str, float]]

@@ -13,8 +13,14 @@ stand apart in ``timings.jsonl``.
 | advantage/std | standard deviation of the advantages of the step |
 | loss/policy | the loss of the advantage-weighted log-likelihood, or of the references |
 | loss/value, loss/teacher_forcing | the critic's loss; the weighted cross-entropy mixed in |
-| preference/accuracy, preference/margin | share of comparisons the implicit rewards order as people did; their margin |
+| preference/accuracy, preference/margin | share of comparisons that (implicit) rewards order as people did; margin |
 | preference/chosen, preference/rejected | mean implicit reward of the preferred and of the other captions |
+| matching/classified | share of true captions whose score is above 0 and of false ones whose score is not |
+| loss/image_to_text, loss/text_to_image | contrastive loss of images that look for captions, and of captions |
+| contrastive/image_to_text_accuracy | share of images whose most similar text of the step is their caption |
+| contrastive/text_to_image_accuracy | share of captions whose most similar image of the step is their own |
+| contrastive/hard_negative_accuracy | share of corrupted captions less similar to the image than theirs |
+| contrastive/temperature | what cosines are divided by |
 | critic/explained_variance | 1 - variance of (return - value) / variance of return, over tokens |
 | updates | optimizer steps made of the step's rollouts |
 | policy/entropy | mean entropy in nats of the next-word distribution along the sampled captions |

@@ -105,6 +105,9 @@ class FullySharded(Replicated):
         self, algorithm: Algorithm, optimizer: Optimizer, options: TrainingOptions
     ) -> tuple[nn.Module, Optimizer]:
         refuse_what_needs_whole_weights(options)
+        for name, parameter in algorithm.named_parameters():
+            if parameter.dim() == 0:
+                raise UserError(f"FSDP cannot share out a single number, such as {name}: take DDP or DeepSpeed's ZeRO")
         plugin = self.accelerator.state.fsdp_plugin
         if plugin.fsdp_version != 2:
             raise UserError(f"FSDP version {plugin.fsdp_version} is not supported: set fsdp_version: 2")

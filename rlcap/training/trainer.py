@@ -20,12 +20,11 @@ from rlcap.data.loader import BatchLoader, loader, training_batches
 from rlcap.evaluation.evaluate import (
     Evaluation,
     EvaluationOptions,
-    images_of,
-    predict,
-    score,
     write_thumbnails,
 )
-from rlcap.policies.base import Policy, load_policy
+from rlcap.evaluation.kinds import measurement_of
+from rlcap.models import Model, load_model
+from rlcap.policies.base import load_policy
 from rlcap.policies.freezing import freeze
 from rlcap.policies.recompute import recompute_activations
 from rlcap.policies.reference import Reference
@@ -52,13 +51,13 @@ class Trainer:
 
     Args:
         folder: the run folder, made by ``create_run``.
-        algorithm: what learns, its policy prepared.
+        algorithm: how it learns, its model prepared.
         dataset: images and references; split ``train`` is learned from.
         reward: what sampled captions are scored by, prepared; None for algorithms that score nothing.
         optimizer: makes the optimizer of the groups of parameters that learn.
         schedule: of the learning rate.
         options: how long, how much, how often.
-        evaluation: how the policy is measured.
+        evaluation: how the model is measured.
     """
 
     def __init__(
@@ -87,14 +86,15 @@ class Trainer:
         self.algorithm = algorithm.to(self.accelerator.device)
         for scores in [*([] if reward is None else [reward]), *evaluation.all_metrics.values()]:
             scores.to(str(self.accelerator.device))
-        self.scorer = Scorer(self.policy, reward)
+        self.scorer = Scorer(self.model, reward)
+        self.measurement = measurement_of(self.model, evaluation, dataset)
         self.checkpoints = Checkpoints(folder / "checkpoints", options.keep_checkpoints)
 
-        freeze(self.policy, options.freeze)
+        freeze(self.model, options.freeze)
         if options.gradient_checkpointing:
             recompute_activations(algorithm)
-        if not learning(self.policy):
-            raise UserError("nothing to train: every parameter of the policy is frozen")
+        if not learning(self.model):
+            raise UserError("nothing to train: every parameter of the model is frozen")
         groups = algorithm.groups()
         made = optimizer([{"params": parameters} for parameters, _ in groups])
         for group, (_, factor) in zip(made.param_groups, groups, strict=True):
@@ -105,16 +105,16 @@ class Trainer:
             self.progress = read_progress(checkpoint)
             algorithm.load_state_dict(read_weights(checkpoint, algorithm), strict=False)
         else:
-            self.policy.fold_adapters()  # without them it is now what the run starts from
+            self.model.fold_adapters()  # without them it is now what the run starts from
         self._set_reference(checkpoint)
         self.learner = Learner(algorithm, made, self.processes, self.scorer, options)
         if checkpoint is not None:
             self.learner.load_state(read_optimizer(checkpoint))
 
     @property
-    def policy(self) -> Policy:
-        """The captioner, as it acts: never the wrapped module, through which it learns."""
-        return self.algorithm.policy
+    def model(self) -> Model:
+        """What learns, as it acts: never the wrapped module, through which it learns."""
+        return self.algorithm.model
 
     def run(self) -> Evaluation | None:
         """Train to the last step, then measure the best checkpoint on the test split.
@@ -231,7 +231,7 @@ class Trainer:
         algorithm = self.algorithm
         if not (algorithm.needs_reference or (algorithm.rewarded and self.options.kl_every)):
             return
-        algorithm.reference = Reference(self.policy)
+        algorithm.reference = Reference(algorithm.policy)
         if checkpoint is not None and algorithm.reference.copied:
             algorithm.reference.policy.load_state_dict(load_policy(str(self.folder / "reference")).state_dict())
 
@@ -239,17 +239,19 @@ class Trainer:
         """Measure the validation split, and the gradient's noise if asked for; the value that decides what is best."""
         options = self.evaluation
         with self.processes.whole(self.learner.module):
-            evaluation = self._evaluate(self.policy, options.validation)
+            evaluation = self._evaluate(self.model, options.validation)
         value = 0.0
+        numbers: dict[str, float] = {}
         if evaluation is not None:
-            numbers = {name: evaluation.value(name) for name in evaluation.scores} | dict(evaluation.statistics)
+            numbers = evaluation.numbers
             values = {f"{options.validation}/{name}": value for name, value in numbers.items()} | self._noise()
             self._record(recorder, {**self._position(None), **values})
             evaluation.write(self.folder / "evaluation" / options.validation, **self._facts(options.validation))
-            value = evaluation.value(options.best)
+            value = self.measurement.value(evaluation)
             if self.progress.best is None or value > self.progress.best:
                 self.progress = replace(self.progress, best=value, best_step=self.progress.step)
-        self.progress, value = self.processes.from_main((self.progress, value))
+        self.progress, value, numbers = self.processes.from_main((self.progress, value, numbers))
+        self.model.measured(numbers)
         return float(value)
 
     def _noise(self) -> dict[str, float]:
@@ -259,7 +261,7 @@ class Trainer:
             return {}
         batches = self._loader("train", options.images_per_batch, self._sees_images)
         self.algorithm.train(self.algorithm.dropout)
-        batch = self.policy.with_features(next(iter(batches)).to(self.accelerator.device))
+        batch = self.model.with_features(next(iter(batches)).to(self.accelerator.device))
         key = (options.seed, self.progress.step + 1, 1)
         return gradient_variance(self.algorithm, batch, self.scorer, options.gradient_samples, key)
 
@@ -268,7 +270,7 @@ class Trainer:
         guard, progress = self.options.guard, self.progress
         if guard is None or progress.best is None or not guard.collapsed(value, progress.best):
             return
-        fell = f"{self.evaluation.best} fell to {value:.4f} at step {progress.step}, from {progress.best:.4f}"
+        fell = f"{self.measurement.best} fell to {value:.4f} at step {progress.step}, from {progress.best:.4f}"
         if not guard.rolls_back(progress.rollbacks):
             logger.warning("%s: training stops, the checkpoint of step %s is kept", fell, progress.best_step)
             self.progress = replace(progress, collapsed=True)
@@ -279,22 +281,22 @@ class Trainer:
         self.learner.load_state(read_optimizer(checkpoint))
         self.progress = replace(progress, rate=progress.rate * guard.rate, rollbacks=progress.rollbacks + 1)
 
-    def _evaluate(self, policy: Policy, split: str) -> Evaluation | None:
+    def _evaluate(self, model: Model, split: str) -> Evaluation | None:
         """Measure a split, every process its share; the main process gets the result."""
         batches = self._loader(split, self.evaluation.images_per_batch, with_images=False)
-        with self._bar(batches.length, f"decoding {split}", leave=False) as bar:
-            predictions = predict(policy, batches, self.evaluation.decoding, gather_object, bar.update)
+        with self._bar(batches.length, f"{self.measurement.what} {split}", leave=False) as bar:
+            predictions = self.measurement.predict(model, batches, split, gather_object, bar.update)
         _report_skipped(batches, split)
         if not self.accelerator.is_main_process:
             return None
-        return score(predictions, self.evaluation.all_metrics, images_of(self.dataset, split))
+        return self.measurement.score(predictions, split)
 
     def _test(self) -> Evaluation | None:
         split = self.evaluation.test
         if split is None:
             return None
-        policy = load_policy(str(self.folder)).to(self.accelerator.device)  # its best checkpoint
-        evaluation = self._evaluate(policy, split)
+        model = load_model(str(self.folder), self.algorithm.learns).to(self.accelerator.device)  # its best checkpoint
+        evaluation = self._evaluate(model, split)
         if evaluation is not None:
             place = self.folder / "evaluation" / split
             evaluation.write(place, **self._facts(split, self.progress.best_step))
@@ -303,7 +305,7 @@ class Trainer:
 
     def _facts(self, split: str, step: int | None = None) -> dict[str, Any]:
         step = self.progress.step if step is None else step
-        return {"split": split, "step": step, "decoding": str(self.evaluation.decoding)}
+        return {"split": split, "step": step, **self.measurement.facts}
 
     def _save(self) -> None:
         self.accelerator.wait_for_everyone()
@@ -335,7 +337,7 @@ class Trainer:
                 features_of(
                     self.dataset,
                     splits,
-                    self.policy,
+                    self.model,
                     place,
                     workers=self.options.workers,
                     on_bad_image=self.options.on_bad_image,
@@ -355,14 +357,14 @@ class Trainer:
             if (
                 split not in self._features
             ):  # opened once: the key of the place is a digest of the encoder and the images
-                self._features[split] = open_features(dataset, split, self.policy, place)
+                self._features[split] = open_features(dataset, split, self.model, place)
             dataset = self._features[split]
         # Features are read faster than they would be sent here from another process.
         read_here = place is not None and not with_images
         return loader(
             dataset,
             split,
-            self.policy.process_images,
+            self.model.process_images if self.model.needs_images else None,
             images_per_batch,
             workers=0 if read_here else options.workers,
             with_images=with_images,
@@ -404,6 +406,11 @@ def _due(step: int, every: int) -> bool:
 
 def _latest(values: Mapping[str, int | float], progress: Progress) -> dict[str, str]:
     """What the progress bar shows beside rate and time left."""
-    shown = {"reward": "reward/sampled", "loss": "loss/policy", "length": "caption/length"}
-    latest = {label: f"{values[key]:.3f}" for label, key in shown.items() if key in values}
+    shown = {
+        "reward/sampled": "reward",
+        "loss/policy": "loss",
+        "loss/image_to_text": "loss",
+        "caption/length": "length",
+    }
+    latest = {label: f"{values[key]:.3f}" for key, label in shown.items() if key in values}
     return latest if progress.best is None else {**latest, "best": f"{progress.best:.3f}"}

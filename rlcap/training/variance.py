@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from rlcap.algorithms.base import Algorithm, Scorer
+from rlcap.algorithms.base import Algorithm, Scorer, Total
 from rlcap.types import Batch
 
 
@@ -23,12 +23,12 @@ def gradient_variance(
         rollouts: K, at least 2.
         key: what the draws depend on besides the rollout's number.
     """
-    parameters = [parameter for parameter in algorithm.policy.parameters() if parameter.requires_grad]
+    parameters = [parameter for parameter in algorithm.model.parameters() if parameter.requires_grad]
     summed: Tensor | None = None
     squares = 0.0
     for number in range(rollouts):
         rollout = algorithm.act(batch, scorer, (*key, number)).settled()
-        (rollout,) = algorithm.weigh([rollout], lambda value: value)
+        (rollout,) = algorithm.weigh([rollout], Total())
         mean = algorithm.loss(rollout).mean(algorithm.units(rollout))
         parts = torch.autograd.grad(mean, parameters, allow_unused=True)
         gradient = torch.cat([part.flatten().float() for part in parts if part is not None])

@@ -6,6 +6,7 @@ import pytest
 import torch
 from enumeration import LENGTH, alone, scorer
 
+from rlcap.algorithms.base import Total
 from rlcap.algorithms.baselines import Baseline, BatchMean, Greedy, LeaveOneOut, NoBaseline, Rewards, RunningMean
 from rlcap.algorithms.reinforce import Reinforce
 from rlcap.errors import UserError
@@ -91,7 +92,7 @@ def test_batch_mean_is_over_all_processes(policy: TinyViT, batch: Batch) -> None
     algorithm = Reinforce(policy, BatchMean(), 2, LENGTH)
     here = rewarded(algorithm, batch.select(torch.tensor([0])), torch.tensor([[1.0, 3.0]]))
     others = torch.tensor([4.0, 36.0])
-    weighed = algorithm.weigh([here], lambda value: value + others if value.numel() == 2 else value)
+    weighed = algorithm.weigh([here], Total(lambda value: value + others if value.numel() == 2 else value))
     torch.testing.assert_close(weighed[0].advantages[:, 0], torch.tensor([1.0, 3.0]) - 40 / 6)
 
 

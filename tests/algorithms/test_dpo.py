@@ -12,11 +12,12 @@ import torch
 from enumeration import assert_same_gradient, gradient
 from resuming import assert_resumed_equals_whole
 
-from rlcap.algorithms.base import Scorer
-from rlcap.algorithms.dpo import DPO, IPO, comparisons_of
-from rlcap.data.judged import Comparison, Judged, Ranking, Rating, Tie
-from rlcap.data.people import BradleyTerry, Crowd, choices, write_judged
+from rlcap.algorithms.base import Scorer, Total
+from rlcap.algorithms.dpo import DPO, IPO
+from rlcap.data.judged import Comparison, Judged, Ranking, Rating, Tie, comparisons_of
+from rlcap.data.people import BradleyTerry, Crowd
 from rlcap.data.shapes import Shapes
+from rlcap.data.simulated import choices, write_judged
 from rlcap.policies.base import Policy
 from rlcap.policies.reference import Reference
 from rlcap.types import Batch, Loss, Rollout, UserError
@@ -27,7 +28,7 @@ SCENES = {"train": 48, "val": 6, "test": 4}
 @pytest.fixture
 def policy(tmp_path: Path) -> Policy:
     config = tiny.experiment(tiny.TEACHER_FORCING, steps=1)
-    return tiny.trainer(tmp_path, config).policy.eval()
+    return tiny.trainer(tmp_path, config).algorithm.policy.eval()
 
 
 def batch_of(policy: Policy, *judged: Judged | None) -> Batch:
@@ -126,6 +127,27 @@ def test_an_image_with_ties_alone_teaches_nothing(policy: Policy) -> None:
         assert algorithm.loss(beside).stats[name].item() == pytest.approx(value.item(), rel=1e-5), name
 
 
+def test_a_micro_batch_of_ties_alone_teaches_nothing_beside_another(policy: Policy) -> None:
+    algorithm = DPO(policy, comparisons_per_image=2, teacher_forcing=0.1)
+    algorithm.reference = Reference(policy)
+    tied = rolled(algorithm, batch_of(policy, Judged((RED, BLUE), ties=(Tie(0, 1),))))
+    assert len(algorithm.weigh([tied, rolled(algorithm, batch_of(policy, FIRST))], Total())) == 2
+    loss = algorithm.loss(tied)
+    assert all(not total for total in loss.totals.values())
+    assert all(not value for value in loss.stats.values())
+
+
+def test_teacher_forcing_adds_the_cross_entropy_of_the_chosen_captions(policy: Policy) -> None:
+    plain, forced = DPO(policy, comparisons_per_image=1), DPO(policy, comparisons_per_image=1, teacher_forcing=0.3)
+    plain.reference = forced.reference = Reference(policy)
+    moved(policy)
+    rollout = rolled(plain, batch_of(policy, FIRST, Judged((GREEN, BLUE), rankings=(Ranking((0, 1)),))))
+    chosen = rollout.captions.select(torch.tensor([0, 2]))
+    logprobs = policy.logprobs(policy.encode(rollout.batch), chosen).sum(dim=1) / chosen.mask.sum(dim=1)
+    expected = -(2 * logprobs[0] + logprobs[1]) / 3  # the first image's comparison has a weight of 2
+    assert mean(forced, rollout).item() == pytest.approx((mean(plain, rollout) + 0.3 * expected).item(), rel=1e-5)
+
+
 def test_what_is_compared() -> None:
     judged = Judged(
         (RED, BLUE, GREEN),
@@ -167,10 +189,9 @@ def test_mistakes(policy: Policy) -> None:
     algorithm.reference = Reference(policy)
     with pytest.raises(UserError, match=r"nobody judged captions of image .*JudgedCaptions"):
         rolled(algorithm, batch_of(policy, None))
-    with pytest.raises(
-        UserError, match=r"of no image of a batch, such as .*, are two captions told apart by 0.5 or more"
-    ):
-        rolled(algorithm, batch_of(policy, Judged((RED, BLUE), ratings=(Rating(0, 1.0), Rating(1, 1.2)))))
+    undecided = rolled(algorithm, batch_of(policy, Judged((RED, BLUE), ratings=(Rating(0, 1.0), Rating(1, 1.2)))))
+    with pytest.raises(UserError, match=r"of no image of a step, .*, are two captions told apart by 0.5 or more"):
+        algorithm.weigh([undecided], Total())
 
 
 def experiment(folder: Path, steps: int, **training: Any) -> dict[str, Any]:

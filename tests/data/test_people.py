@@ -1,35 +1,29 @@
 """Simulated people: their taste is the scene's truth, and they choose as their model says."""
 
-import json
 import math
 from collections import Counter
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from rewards.base import Candidates, RewardError
-from rlcap.data.judgements import Comparison, Judged, JudgedCaptions, Tie, read_judged
+from rlcap.data.judgements import Comparison, Judged, Tie
 from rlcap.data.negatives import LINGUISTIC, SEMANTIC, Corruptor, Vocabulary
 from rlcap.data.people import (
     SYNONYMS,
     BradleyTerry,
     Crowd,
     Noise,
-    Sources,
     Tastes,
     Thurstone,
     Told,
     Utility,
     choice_probabilities,
-    choices,
     rating_probabilities,
-    ratings,
     told,
     utility,
-    write_judged,
 )
 from rlcap.data.shapes import Shapes
 from rlcap.data.tastes import misplaced, stuttered
@@ -193,54 +187,3 @@ def test_people_differ_around_the_mean() -> None:
             Crowd(**wrong)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="temperature must be above 0"):
         BradleyTerry(0.0)
-
-
-def test_a_file_follows_from_the_seed_and_is_a_data_set(tmp_path: Path, shapes: Shapes) -> None:
-    crowd = Crowd()
-    write_judged(tmp_path / "a.jsonl", choices(crowd, shapes, "train", 200, seed=0))
-    write_judged(tmp_path / "b.jsonl", choices(crowd, shapes, "train", 80, seed=0))
-    write_judged(tmp_path / "c.jsonl", choices(crowd, shapes, "train", 80, seed=1))
-    lines = [(tmp_path / name).read_text().splitlines() for name in ("a.jsonl", "b.jsonl", "c.jsonl")]
-    assert len(lines[0]) == 200
-    assert lines[0][:80] == lines[1]
-    assert lines[1] != lines[2]
-    data = JudgedCaptions(tmp_path / "a.jsonl", shapes)
-    records = data.records("train")
-    assert sum(len(record.metadata["judged"]) for record in records) == 200
-    told_of = {own.rater for record in records for own in record.metadata["judged"].comparisons}
-    assert told_of == {person.name for person in crowd.people}
-    won = [
-        utility(judged.captions[own.winner], record.metadata["scene"])
-        > utility(judged.captions[own.loser], record.metadata["scene"])
-        for record in records
-        for judged in [record.metadata["judged"]]
-        for own in judged.comparisons
-    ]
-    assert 0.8 < np.mean(won) < 1  # people err, and differ, but not much
-
-
-def test_ratings_are_of_everyone_and_follow_utility(shapes: Shapes) -> None:
-    crowd = Crowd(raters=4)
-    found = list(ratings(crowd, shapes, "train", 150, seed=2))
-    assert len(found) == 600
-    assert {judged.ratings[0].value for _, judged in found} == {1.0, 2.0, 3.0, 4.0}
-    scenes = {record.image_id: record.metadata["scene"] for record in shapes.records("train")}
-    liked = [utility(judged.captions[0], scenes[image]) for image, judged in found]
-    assert np.corrcoef(liked, [judged.ratings[0].value for _, judged in found])[0, 1] > 0.75
-
-
-def test_captions_of_a_policy_are_judged(tmp_path: Path, shapes: Shapes) -> None:
-    path = tmp_path / "predictions.jsonl"
-    rows = [{"image_id": record.image_id, "caption": f"sampled {record.image_id}"} for record in shapes.records("test")]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    sources = Sources(own=0.0, others=1.0, corrupted=0.0, sampled=1.0)
-    write_judged(tmp_path / "judged.jsonl", choices(Crowd(), shapes, "test", 60, 0, sources=sources, predictions=path))
-    captions = {(image, text) for image, own in read_judged(tmp_path / "judged.jsonl").items() for text in own.captions}
-    assert sum(text == f"sampled {image}" for image, text in captions) >= 15
-    assert not any(text.startswith("sampled") and text != f"sampled {image}" for image, text in captions)
-    with pytest.raises(UserError, match="has captions of none of the images"):
-        list(choices(Crowd(), shapes, "val", 1, 0, predictions=path))
-    with pytest.raises(UserError, match="no captions of a policy and no other source"):
-        list(choices(Crowd(), shapes, "val", 1, 0, sources=Sources(0.0, 0.0, 0.0, 1.0)))
-    with pytest.raises(UserError, match="fewer than 2 different captions"):
-        list(choices(Crowd(), shapes, "test", 1, 0, sources=Sources(0.0, 0.0, 0.0, 1.0), predictions=path))

@@ -79,3 +79,11 @@ def test_ties_of_judges_are_half_right() -> None:
 def test_what_is_no_probability_is_named(probabilities: list[float], message: str) -> None:
     with pytest.raises(UserError, match=message):
         calibration(np.array(probabilities), np.ones(len(probabilities)))
+
+
+def test_a_weight_of_two_is_a_pair_said_twice() -> None:
+    probabilities, outcomes = np.array([0.9, 0.55, 0.3, 0.92]), np.array([1.0, 0.0, 1.0, 0.0])
+    weighted = calibration(probabilities, outcomes, weights=np.array([2.0, 1.0, 1.0, 1.0]))
+    twice = calibration(np.array([0.9, *probabilities]), np.array([1.0, *outcomes]))
+    for name in ("accuracy", "brier", "expected_calibration_error"):
+        assert getattr(weighted, name) == pytest.approx(getattr(twice, name)), name

@@ -248,13 +248,13 @@ def test_a_run_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
 
     run = tiny.trainer(tmp_path, {**experiment(tiny.POLICY), "policy": saved_in(whole)}, "next")
     batch = next(iter(run._loader("train", 4, False)))
-    captions = run.policy.tokenize([record[0] for record in batch.references], 8)
-    run.policy.eval()
+    captions = run.model.tokenize([record[0] for record in batch.references], 8)
+    run.model.eval()
     learned = load_policy(str(whole)).eval()
-    torch.testing.assert_close(scores(run.policy, batch, captions), scores(learned, batch, captions), atol=1e-5, rtol=0)
+    torch.testing.assert_close(scores(run.model, batch, captions), scores(learned, batch, captions), atol=1e-5, rtol=0)
     reference = run.algorithm.reference
     assert reference is not None
-    assert torch.equal(reference.logprobs(batch, captions, Sampling()), scores(run.policy, batch, captions))
+    assert torch.equal(reference.logprobs(batch, captions, Sampling()), scores(run.model, batch, captions))
     assert not torch.allclose(scores(learned, batch, captions), base_scores(learned, batch, captions), atol=1e-3)
 
     main(["merge", str(whole), "--output", str(tmp_path / "merged")])

@@ -6,13 +6,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import captioners
 import numpy as np
 import pytest
+import text_encoders
 import tiny_models
 import torch
 import yaml
@@ -55,6 +56,11 @@ def output_of(config: Path) -> str:
     if compared(config):  # as scripts/compare_baselines.sh is run
         return f"runs/compare_{name.parts[1]}/{name.name}"
     return "runs/smoke" if str(name) == "smoke/teacher_forcing" else f"{FOLDERS[folder]}/{name}"
+
+
+def kind_of(settings: Mapping[str, Any]) -> str:
+    """What learns: a policy or a reward model."""
+    return next(kind for kind in ("policy", "reward_model") if kind in settings)
 
 
 def compared(config: Path) -> bool:
@@ -106,6 +112,24 @@ def shapes(**settings: Any) -> list[str]:
     return [word for split, count in SPLITS.items() for word in (f"--data.init_args.{split}", str(count))]
 
 
+def simulated(images: dict[str, Any], **settings: Any) -> list[str]:
+    """Few judgements of few scenes."""
+    options = [option.replace("init_args.", "init_args.images.init_args.") for option in shapes(**images)]
+    held_out = str(min(8, settings.get("held_out", 8)))
+    return [*options, "--data.init_args.comparisons", "40", "--data.init_args.held_out", held_out]
+
+
+def judged(judgements: str, images: dict[str, Any], **settings: Any) -> list[str]:
+    """Ratings by three of two captions of each photo, in the columns of the file that the configuration names."""
+    karpathy(**images["init_args"])
+    lines = ["image,caption,expert1,expert2,expert3,caption_is_own_reference"]
+    for number in range(sum(SPLITS.values())):
+        lines += [f"photo{number:02d}.jpg,{caption},{number % 4 + 1},1,2,0" for caption in captions(number)[:2]]
+    Path(judgements).parent.mkdir(exist_ok=True)
+    Path(judgements).write_text("\n".join(lines) + "\n")
+    return ["--data.init_args.division.folds", "2"]
+
+
 def builder(build: Callable[[Path], object], argument: str = "checkpoint") -> Callable[..., list[str]]:
     """Builds a random captioner or encoder where the hub's name, taken as a folder, leads: transformers looks there."""
 
@@ -128,6 +152,8 @@ PREPARE_DATA: dict[str, Callable[..., list[str]]] = {
     "rlcap.data.karpathy.Karpathy": karpathy,
     "rlcap.data.folder.Folder": folder,
     "rlcap.data.shapes.Shapes": shapes,
+    "rlcap.data.simulated.SimulatedJudgements": simulated,
+    "rlcap.data.judgements.JudgedCaptions": judged,
 }
 PREPARE_POLICY: dict[str, Callable[..., list[str]]] = {
     "rlcap.policies.tiny.TinyViT": nothing,
@@ -138,6 +164,23 @@ PREPARE_POLICY: dict[str, Callable[..., list[str]]] = {
     "rlcap.policies.load_policy": nothing,  # a run: made first
 }
 
+
+def two_encoders(vision: str, text: str, **settings: Any) -> list[str]:
+    builder(captioners.build_mobilenet, "vision")(vision=vision)
+    return builder(text_encoders.build_bert, "text")(text=text)
+
+
+PREPARE_REWARD_MODEL: dict[str, Callable[..., list[str]]] = {
+    "rlcap.reward_models.captioner.CaptionerScorer": nothing,
+    "rlcap.reward_models.load_reward_model": nothing,  # a run: made first
+    "rlcap.reward_models.pair.PairScorer": nothing,
+    "rlcap.reward_models.visual_semantic.TinyDualEncoder": nothing,
+    "rlcap.reward_models.visual_semantic.VisualSemanticModel": two_encoders,
+}
+PREPARE = {"policy": PREPARE_POLICY, "reward_model": PREPARE_REWARD_MODEL}
+LOSSES = ("loss/", "gradient/norm")
+MEASURED = {"policy": {"CIDEr-D", "BLEU-4", "ROUGE-L"}, "reward_model": {"matching/accuracy"}}
+
 PREPARE_REWARD = {"rewards.clip.ClipScore": builder(tiny_models.build_clip)}
 
 
@@ -147,6 +190,14 @@ def prepare_rewards(settings: Any) -> None:
         prepare_rewards(value)
     if isinstance(settings, dict) and settings.get("class_path") in PREPARE_REWARD:
         PREPARE_REWARD[settings["class_path"]](**settings["init_args"])
+
+
+def directories(settings: Any) -> list[str]:
+    """The runs that a configuration starts from or is rewarded by, however deep it names them."""
+    if not isinstance(settings, dict):
+        return []
+    own = [value for name, value in settings.items() if name in ("directory", "directories") and isinstance(value, str)]
+    return [*own, *(found for value in settings.values() for found in directories(value))]
 
 
 def write_own_reward(config: Path) -> None:
@@ -179,12 +230,13 @@ def run_of(here: Path) -> Callable[[Path], Path]:
     @functools.cache
     def run_of(config: Path) -> Path:
         settings = yaml.safe_load(config.read_text())
-        data, policy = settings["data"], settings["policy"]
-        if policy["class_path"] == "rlcap.policies.load_policy":
-            earlier = {output_of(other): other for other in CONFIGS}
-            run_of(earlier[policy["init_args"]["directory"]])
+        kind = kind_of(settings)
+        data, model = settings["data"], settings[kind]
+        earlier = {output_of(other): other for other in CONFIGS}
+        for directory in directories(settings):
+            run_of(earlier[directory])
         options = PREPARE_DATA[data["class_path"]](**data.get("init_args", {}))
-        options += PREPARE_POLICY[policy["class_path"]](**policy.get("init_args", {}))
+        options += PREPARE[kind][model["class_path"]](**model.get("init_args", {}))
         prepare_rewards(settings.get("rewards", {}))
         short = SHORTER if compared(config) and settings.get("rewards") else SHORT
         options += [word for name, value in short.items() for word in (f"--{name}", str(value))]
@@ -205,14 +257,15 @@ def test_configuration_runs(config: Path, run_of: Callable[[Path], Path]) -> Non
     run = run_of(config)
     asked = yaml.safe_load(config.read_text())
     written = yaml.safe_load((run / "config.yaml").read_text())
-    for part in ("data", "policy", "algorithm", "optimizer"):
+    kind = kind_of(asked)
+    for part in ("data", kind, "algorithm", "optimizer"):
         assert written[part]["class_path"] == asked[part]["class_path"]
-    assert list(written["rewards"]) == list(asked.get("rewards", {}))
+    assert list(written.get("rewards", {})) == list(asked.get("rewards", {}))
     assert json.loads((run / "environment.json").read_text())["versions"]["torch"]
 
     metrics = rows(run / "metrics.jsonl")
-    learned = [row for row in metrics if "loss/policy" in row]
-    measured = [row["step"] for row in metrics if "val/CIDEr-D" in row]
+    learned = [row for row in metrics if "gradient/norm" in row]
+    measured = [row["step"] for row in metrics if all(f"val/{name}" in row for name in MEASURED[kind])]
     assert [row["step"] for row in learned] == [1, 2]
     if compared(config) and asked.get("rewards"):
         assert measured == [0, 2]
@@ -221,11 +274,12 @@ def test_configuration_runs(config: Path, run_of: Callable[[Path], Path]) -> Non
     else:
         assert measured == ([0, 1, 2] if asked.get("rewards") else [1, 2])
     for row in learned:
-        assert np.isfinite([row["loss/policy"], row["gradient/norm"]]).all()
+        assert any(name.startswith("loss/") for name in row)
+        assert np.isfinite([value for name, value in row.items() if name.startswith(LOSSES)]).all()
         assert {f"reward/{name}" for name in asked.get("rewards", {})} <= set(row)
 
     assert json.loads((run / "checkpoints" / "best.json").read_text())["step"] in measured
-    assert (run / "checkpoints" / str(STEPS) / "policy").is_dir()
+    assert (run / "checkpoints" / str(STEPS) / kind).is_dir()
     for tracker in asked["training"].get("trackers", []):
         assert tracker == "tensorboard"
         assert len(list(run.rglob("events.out.tfevents.*"))) > 0
@@ -233,12 +287,13 @@ def test_configuration_runs(config: Path, run_of: Callable[[Path], Path]) -> Non
     test = run / "evaluation" / "test"
     scores = json.loads((test / "scores.json").read_text())
     predictions = rows(test / "predictions.jsonl")
-    assert scores["images"] == len(predictions) > 0
-    assert len({row["image_id"] for row in predictions}) == len(predictions)
-    assert {"CIDEr-D", "BLEU-4", "ROUGE-L"} <= set(scores["scores"])
-    assert all(set(row["scores"]) == set(scores["scores"]) for row in predictions)
-    beams = asked.get("evaluation", {}).get("decoding", {}).get("beams", 1)
-    assert scores["decoding"] == ("greedy" if beams == 1 else f"beam {beams}")
+    assert scores["images"] == len({row["image_id"] for row in predictions}) > 0
+    assert MEASURED[kind] <= set(scores["scores"])
+    if kind == "policy":
+        assert scores["images"] == len(predictions)
+        assert all(set(row["scores"]) == set(scores["scores"]) for row in predictions)
+        beams = asked.get("evaluation", {}).get("decoding", {}).get("beams", 1)
+        assert scores["decoding"] == ("greedy" if beams == 1 else f"beam {beams}")
     assert len(list((test / "images").glob("*.jpg"))) == 2
 
 

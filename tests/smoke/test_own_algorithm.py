@@ -93,7 +93,7 @@ def test_mixer_moves_its_border_to_the_front(here: Path) -> None:
 
     from rewards.composite import Term, WeightedSum
     from rewards.function import FunctionReward
-    from rlcap.algorithms.base import Scorer
+    from rlcap.algorithms.base import Scorer, Total
     from rlcap.policies import load_policy
     from rlcap.types import Batch
 
@@ -101,7 +101,7 @@ def test_mixer_moves_its_border_to_the_front(here: Path) -> None:
     algorithm = Mixer(policy, samples_per_image=4, max_length=8, first=3)
     scorer = Scorer(policy, WeightedSum({"words": Term(FunctionReward(lambda captions: list(map(len, captions))))}))
     batch = Batch(("x", "y"), (("a red circle",), ("a blue square",)), pixel_values=torch.randn(2, 3, 64, 64))
-    (rollout,) = algorithm.weigh([algorithm.act(batch, scorer, (0, 1)).settled()], lambda value: value)
+    (rollout,) = algorithm.weigh([algorithm.act(batch, scorer, (0, 1)).settled()], Total())
     assert not rollout.advantages[:, :3].any()
     assert rollout.advantages[:, 3:].any()
     assert rollout.references.token_ids.shape == (2, 3)

@@ -93,10 +93,10 @@ def run_of(tmp_path, config, features, name):
 def test_temporary_features_are_computed_once_for_all_epochs_and_then_gone(tmp_path, config):
     run = run_of(tmp_path, config, "temporary", "temporary")
     seen, there = [], []
-    run.policy.encoder.register_forward_pre_hook(
+    run.model.encoder.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(len(kwargs["pixel_values"])), with_kwargs=True
     )
-    run.policy.decoder.register_forward_pre_hook(
+    run.model.decoder.register_forward_pre_hook(
         lambda module, args: there.append(len(list((tmp_path / "temporary").rglob("features.npy"))))
     )
     run.run()
@@ -121,7 +121,7 @@ def test_temporary_features_are_gone_after_errors(tmp_path, config, error, while
         found.extend((tmp_path / "run").rglob("features.npy"))
         raise error
 
-    (run.policy.encoder if while_computing else run.policy.decoder.transformer).register_forward_pre_hook(fail)
+    (run.model.encoder if while_computing else run.model.decoder.transformer).register_forward_pre_hook(fail)
     with pytest.raises(error):
         run.run()
     assert found
@@ -131,5 +131,5 @@ def test_temporary_features_are_gone_after_errors(tmp_path, config, error, while
 def test_learning_encoders_have_no_features_to_keep(tmp_path, config):
     config["policy"]["init_args"]["freeze"] = False
     config["training"]["freeze"] = ["encoder"]  # which is not known to the policy
-    with pytest.raises(UserError, match="freeze the policy's encoder"):
+    with pytest.raises(UserError, match="freeze the model's image encoder"):
         run_of(tmp_path, config, "temporary", "run").run()

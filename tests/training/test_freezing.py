@@ -52,7 +52,7 @@ def test_all_patterns_count(policy: Policy) -> None:
 
 
 def test_a_pattern_that_names_nothing_is_said(policy: Policy) -> None:
-    with pytest.raises(UserError, match=r"names 'layers', but no .* of the policy is called so; there are .*encoder\."):
+    with pytest.raises(UserError, match=r"names 'layers', but no .* of the model is called so; there are .*encoder\."):
         freeze(policy, ["encoder", "layers"])  # no whole name, and no pattern
 
 
@@ -66,9 +66,9 @@ def test_names_that_differ_by_number_are_told_once() -> None:
 def test_frozen_weights_do_not_move_in_a_run(tmp_path: Path, algorithm: str) -> None:
     config = tiny.experiment(tiny.ALGORITHMS[algorithm], steps=2, freeze=["encoder", "*.ln_*"])
     run = tiny.trainer(tmp_path, config)
-    before = {name: weight.detach().clone() for name, weight in run.policy.named_parameters()}
+    before = {name: weight.detach().clone() for name, weight in run.model.named_parameters()}
     run.run()
-    for name, weight in run.policy.named_parameters():
+    for name, weight in run.model.named_parameters():
         assert torch.equal(weight, before[name]) == (name.startswith("encoder.") or ".ln_" in name), name
 
 
@@ -91,13 +91,13 @@ def test_it_goes_together_with_kept_features_adapters_and_recomputing(tmp_path: 
     lora = {"policy": backbone(tmp_path / "vit"), "rank": 2}
     config["policy"] = {"class_path": "rlcap.policies.lora.Lora", "init_args": lora}
     run = tiny.trainer(tmp_path, config)
-    before = {name: weight.detach().clone() for name, weight in run.policy.named_parameters()}
+    before = {name: weight.detach().clone() for name, weight in run.model.named_parameters()}
     seen: list[int] = []
-    run.policy.policy.encoder.register_forward_pre_hook(
+    run.model.policy.encoder.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(len(kwargs["pixel_values"])), with_kwargs=True
     )
     run.run()
     assert sum(seen) == 48 + 8 + 8
-    moved = {name for name, weight in run.policy.named_parameters() if not torch.equal(weight, before[name])}
+    moved = {name for name, weight in run.model.named_parameters() if not torch.equal(weight, before[name])}
     assert moved
     assert all(".crossattention." in name and ".lora_" in name for name in moved)

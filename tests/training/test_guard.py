@@ -63,9 +63,7 @@ def test_roll_back_returns_to_the_best_weights_with_a_smaller_step_and_gives_up_
     def watched(weights):
         load(weights)
         saved = load_policy(str(tmp_path / "run" / "checkpoints" / str(run.progress.best_step))).state_dict()
-        best[run.progress.step] = all(
-            torch.equal(saved[name], value) for name, value in run.policy.state_dict().items()
-        )
+        best[run.progress.step] = all(torch.equal(saved[name], value) for name, value in run.model.state_dict().items())
 
     run.learner.load_weights = watched
     run.run()

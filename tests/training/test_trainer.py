@@ -102,8 +102,8 @@ def test_dropout_is_off_while_reinforcing_and_on_while_teaching(tmp_path):
     for algorithm, expected in ((tiny.TEACHER_FORCING, True), (tiny.SELF_CRITICAL, False)):
         run = trainer(tmp_path, tiny.experiment(algorithm, steps=1), algorithm["class_path"].rpartition(".")[2])
         modes = []
-        run.policy.decoder.register_forward_pre_hook(lambda module, inputs, modes=modes: modes.append(module.training))
-        run.policy.decoder.transformer.register_forward_pre_hook(
+        run.model.decoder.register_forward_pre_hook(lambda module, inputs, modes=modes: modes.append(module.training))
+        run.model.decoder.transformer.register_forward_pre_hook(
             lambda module, inputs, modes=modes: modes.append(module.training)
         )
         run.evaluation = type(run.evaluation)(test=None, decoding=run.evaluation.decoding)
@@ -115,7 +115,7 @@ def test_nothing_to_train_is_said(tmp_path):
     config = tiny.experiment(tiny.TEACHER_FORCING)
     config["optimizer"] = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
     run = trainer(tmp_path, config)
-    run.policy.requires_grad_(False)
+    run.model.requires_grad_(False)
     with pytest.raises(UserError, match="nothing to train"):
         Trainer(
             tmp_path,
@@ -141,9 +141,9 @@ def test_clipping_limits_the_step(tmp_path):
     config["optimizer"] = {"class_path": "torch.optim.SGD", "init_args": {"lr": 1.0}}
     config["schedule"] = {"class_path": "rlcap.training.schedule.Constant"}
     run = trainer(tmp_path, config)
-    before = {name: value.detach().clone() for name, value in run.policy.named_parameters()}
+    before = {name: value.detach().clone() for name, value in run.model.named_parameters()}
     run.run()
-    moved = [(value.detach() - before[name]).flatten() for name, value in run.policy.named_parameters()]
+    moved = [(value.detach() - before[name]).flatten() for name, value in run.model.named_parameters()]
     assert float(torch.cat(moved).norm()) == pytest.approx(0.01, rel=1e-3)
 
 
@@ -151,7 +151,7 @@ def test_a_metric_that_fails_at_the_end_loses_no_weights(tmp_path):
     config = tiny.experiment(tiny.TEACHER_FORCING, steps=3)
     run = trainer(tmp_path, config)
     metric = FunctionReward(lambda captions: [1 / 0])
-    run.evaluation = dataclasses.replace(run.evaluation, metrics={"broken": metric})
+    run.evaluation = run.measurement.options = dataclasses.replace(run.evaluation, metrics={"broken": metric})
     with pytest.raises(RewardError, match="broken"):
         run.run()
     assert load_policy(str(tmp_path / "run")).vocabulary is not None

@@ -1,0 +1,108 @@
+"""How a model is measured on a split: what it makes of the images, in every process; then one set of numbers.
+
+Which model is measured by what, :mod:`rlcap.evaluation.kinds` says.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from rlcap.data.base import CaptionDataset
+from rlcap.evaluation.evaluate import Evaluation, EvaluationOptions, Gather, images_of, predict, score
+from rlcap.models import Model
+from rlcap.policies.base import Policy
+from rlcap.types import Batch, UserError
+
+
+class Measurement(ABC):
+    """How models of a kind are measured.
+
+    Args:
+        model: one of the kind; what is measured is given anew each time.
+        options: of the run.
+        dataset: where splits are from.
+
+    Attributes:
+        what: what is done with a split, for progress bars.
+    """
+
+    what: str = "measuring"
+
+    def __init__(self, model: Model, options: EvaluationOptions, dataset: CaptionDataset) -> None:
+        self.options = options
+        self.dataset = dataset
+
+    @property
+    def best(self) -> str:
+        """The number by which the best checkpoint is kept; the larger the better."""
+        return self.options.best or self.usual_best
+
+    @property
+    @abstractmethod
+    def usual_best(self) -> str:
+        """That number, where none is named."""
+
+    @abstractmethod
+    def predict(
+        self, model: Model, batches: Iterable[Batch], split: str, gather: Gather, progress: Callable[[int], object]
+    ) -> list[dict[str, Any]]:
+        """What the model makes of the images of a split: this process's share of it, then gathered.
+
+        Args:
+            model: what is measured.
+            batches: this process's share of the split, each image once.
+            split: its name.
+            gather: joins the predictions of several processes.
+            progress: told how many images each batch held.
+        """
+
+    @abstractmethod
+    def score(self, predictions: Sequence[Mapping[str, Any]], split: str) -> Evaluation:
+        """The numbers of a split's predictions; in the main process alone."""
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What else an evaluation's file says of how it was made."""
+        return {}
+
+    def value(self, evaluation: Evaluation) -> float:
+        """The number that decides what is best.
+
+        Raises:
+            UserError: if the evaluation has none of that name.
+        """
+        if self.best not in evaluation.scores:
+            raise UserError(f"evaluation.best is {self.best!r}, which is none of {', '.join(evaluation.scores)}")
+        return evaluation.value(self.best)
+
+
+class Captioning(Measurement):
+    """A captioner is measured by its captions: decoded, then scored with every metric."""
+
+    what = "decoding"
+
+    def __init__(self, model: Model, options: EvaluationOptions, dataset: CaptionDataset) -> None:
+        super().__init__(model, options, dataset)
+        if self.best not in options.all_metrics:  # known before anything is trained
+            raise UserError(f"evaluation.best is {self.best!r}, which is none of {', '.join(options.all_metrics)}")
+
+    @property
+    def usual_best(self) -> str:
+        """CIDEr-D."""
+        return "CIDEr-D"
+
+    def predict(
+        self, model: Model, batches: Iterable[Batch], split: str, gather: Gather, progress: Callable[[int], object]
+    ) -> list[dict[str, Any]]:
+        """The policy's caption of every image."""
+        assert isinstance(model, Policy)
+        return predict(model, batches, self.options.decoding, gather, progress)
+
+    def score(self, predictions: Sequence[Mapping[str, Any]], split: str) -> Evaluation:
+        """The captions' scores by every metric."""
+        return score(predictions, self.options.all_metrics, images_of(self.dataset, split))
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """How captions are decoded."""
+        return {"decoding": str(self.options.decoding)}
