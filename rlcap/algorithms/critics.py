@@ -14,6 +14,7 @@ from rlcap.algorithms.base import Total
 from rlcap.algorithms.policy_gradient import Foreseen, PolicyGradient, divisor, given, moments
 from rlcap.functional.advantages import at_end
 from rlcap.policies.base import Policy
+from rlcap.policies.freezing import freeze_unreached
 from rlcap.types import Batch, Captions, Encoded, Rollout, UserError
 
 
@@ -123,12 +124,9 @@ class SeparateCritic(Critic):
         network = self.network.eval()
         pixels = network.process_images([Image.new("RGB", (32, 32))]).to(network.device)
         captions = network.tokenize([""], max_length=2).to(network.device)
-        learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
         with torch.enable_grad():
             hidden = self._hidden(network.encode(Batch(("probe",), ((),), pixel_values=pixels)), captions)
-        reached = torch.autograd.grad(hidden.square().sum(), learning, allow_unused=True)
-        for parameter, gradient in zip(learning, reached, strict=True):
-            parameter.requires_grad_(gradient is not None)
+        freeze_unreached(hidden, network)
 
 
 def explained_variance(

@@ -4,9 +4,9 @@ True captions are told from false ones by binary cross-entropy on the score r:
 
     L = -1/N ( sum_true log sigmoid(r) + sum_false log sigmoid(-r) ),   N captions of both kinds
 
-With hard negatives of the batch it is the matching head of ALBEF (Li
-et al. 2021, section 3.2) and BLIP (Li et al. 2022), with spoiled captions a reward for grammar (Cho et al. 2022,
-"Fine-grained Image Captioning with CLIP Reward", section 3.2).
+With hard negatives of the batch it is the matching head of ALBEF (Li et al. 2021, section 3.2) and of BLIP (Li et al.
+2022); with spoiled captions a reward for grammar (Cho et al. 2022, "Fine-grained Image Captioning with CLIP Reward",
+section 3.2).
 
 Dropout is on, as the model has it, but hard negatives are chosen without.
 """
@@ -22,7 +22,9 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from rlcap.algorithms.base import Algorithm, Scorer, Total, draw_references
-from rlcap.data.negatives import LINGUISTIC, Corruptions, Corruptor, Vocabulary
+from rlcap.data.caption_words import plain
+from rlcap.data.negatives import LINGUISTIC, Corruptions, Corruptor
+from rlcap.data.replacements import Vocabulary
 from rlcap.functional.contrastive import draw_hard_negatives
 from rlcap.functional.sampling import image_generator
 from rlcap.models import Model
@@ -166,7 +168,7 @@ class Matching(TrueOrFalse):
     def false(self, batch: Batch, true: Sequence[Claim], key: tuple[int, ...]) -> Iterable[Claim]:
         """Captions of other images, other images of the captions, corrupted captions."""
         described = torch.tensor(
-            [[_plain(claim.caption) in known for claim in true] for known in map(_known, batch.references)]
+            [[plain(claim.caption) in known for claim in true] for known in map(_known, batch.references)]
         )
         logits = self.hardness * self._scores(batch, true) if self.hardness else torch.zeros(described.shape)
         generator = torch.Generator().manual_seed(
@@ -264,11 +266,7 @@ def _drawn(
 
 
 def _known(references: Sequence[str]) -> set[str]:
-    return {_plain(reference) for reference in references}
-
-
-def _plain(caption: str) -> str:
-    return " ".join(caption.lower().split())
+    return {plain(reference) for reference in references}
 
 
 def _claims(rollout: Rollout) -> Claims:

@@ -36,7 +36,13 @@ class Record:
 
 
 class CaptionDataset(ABC):
-    """A source of images with reference captions, divided into splits (usually train, val, test)."""
+    """A source of images with reference captions, divided into splits (usually train, val, test).
+
+    Attributes:
+        synonyms: groups of words that mean the same in it, besides those of WordNet.
+    """
+
+    synonyms: Sequence[Sequence[str]] = ()
 
     @abstractmethod
     def records(self, split: str) -> Sequence[Record]:

@@ -103,6 +103,11 @@ def noun_phrases(read: Sequence[Word]) -> list[Phrase]:
     return found
 
 
+def plain(caption: str) -> str:
+    """The caption in small letters, with single spaces."""
+    return " ".join(caption.lower().split())
+
+
 def edited(caption: str, edits: Mapping[tuple[int, int], str]) -> str:
     """The caption with other text from place to place; new articles and the first capital are put right."""
     text, last = "", 0

@@ -11,8 +11,8 @@ from rewards.base import RewardError
 from rewards.scoring.files import ByImage, read_captions
 from rlcap.data.base import CaptionDataset, Record
 from rlcap.data.judged import caption_key
-from rlcap.data.negatives import Corruptor, Vocabulary
-from rlcap.data.people import SYNONYMS
+from rlcap.data.negatives import Corruptor
+from rlcap.data.replacements import Vocabulary
 from rlcap.data.tastes import SCENE
 from rlcap.errors import UserError
 
@@ -51,7 +51,7 @@ class CaptionsToJudge:
         dataset: the scenes.
         split: which of its splits.
         sources: where the captions are from; None: from all.
-        predictions: a file of captions of a policy.
+        predictions: files of captions of a policy.
         needed: whether that must have captions of this split.
     """
 
@@ -60,7 +60,7 @@ class CaptionsToJudge:
         dataset: CaptionDataset,
         split: str,
         sources: Sources | None,
-        predictions: Path | str | None,
+        predictions: Sequence[Path | str],
         needed: bool = True,
     ) -> None:
         self.records = [record for record in dataset.records(split) if SCENE in record.metadata]
@@ -69,13 +69,13 @@ class CaptionsToJudge:
                 f"split {split!r} has {len(self.records)} images with a scene graph: give Shapes with 2 or more"
             )
         references = chain.from_iterable(record.references for record in self.records)
-        self.corruptor = Corruptor(Vocabulary.of(references, synonyms=SYNONYMS))
+        self.corruptor = Corruptor(Vocabulary.of(references, synonyms=dataset.synonyms))
         self.split = split
         self.sources = sources or Sources()
-        self.sampled = _sampled(predictions, self.records) if predictions is not None else {}
-        if predictions is not None and needed and not self.sampled:
+        self.sampled = _sampled(predictions, self.records)
+        if predictions and needed and not self.sampled:
             raise UserError(
-                f"{predictions} has captions of none of the images in {split!r}: give predictions of that split"
+                f"{predictions[0]} has captions of none of the images in {split!r}: give predictions of that split"
             )
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[Record, tuple[str, ...]]:
@@ -125,12 +125,12 @@ def _one(captions: Sequence[str], rng: np.random.Generator) -> str:
     return captions[int(rng.integers(len(captions)))]
 
 
-def _sampled(path: Path | str, records: Sequence[Record]) -> dict[str, list[str]]:
+def _sampled(paths: Sequence[Path | str], records: Sequence[Record]) -> dict[str, list[str]]:
     """The captions of a policy, such as ``predictions.jsonl`` of an evaluation holds, by image."""
     known = ByImage({record.image_id: record for record in records})
     found: dict[str, list[str]] = {}
     try:
-        for caption in read_captions(Path(path)):
+        for caption in chain.from_iterable(read_captions(Path(path)) for path in paths):
             image_id = known.id_of(caption.image)
             if image_id is not None:
                 found.setdefault(image_id, []).append(caption.text)

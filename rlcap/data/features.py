@@ -144,6 +144,7 @@ class Features(CaptionDataset):
 
     def __init__(self, dataset: CaptionDataset, folder: Path | str, fingerprint: str | None = None) -> None:
         self.dataset = dataset
+        self.synonyms = dataset.synonyms
         self.folder = Path(folder)
         index = _read_index(self.folder)
         self.fingerprint: str = index["fingerprint"]

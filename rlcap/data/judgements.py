@@ -140,6 +140,7 @@ class JudgedCaptions(CaptionDataset):
             raise UserError(f"margin must be 0 or more, got {margin}")
         self.path = Path(judgements)
         self.images = images
+        self.synonyms = images.synonyms
         known = _known(images)
         judged = self._of_known(columns, ByImage(known))
         if margin is not None:

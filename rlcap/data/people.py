@@ -19,13 +19,11 @@ from typing import Any
 import numpy as np
 
 from rlcap.data.judged import Comparison, Judged, Rating, Tie
-from rlcap.data.shapes import SHAPES, SIZES
 from rlcap.data.tastes import SCENE, Tastes, Told, Utility, told, utility
 from rlcap.types import UserError
 
 __all__ = [
     "SCENE",
-    "SYNONYMS",
     "BradleyTerry",
     "Crowd",
     "Noise",
@@ -39,9 +37,6 @@ __all__ = [
     "told",
     "utility",
 ]
-
-SYNONYMS: tuple[tuple[str, ...], ...] = (*SHAPES.values(), *SIZES.values())
-"""Words of the scenes that are the same, in groups."""
 
 # --- how people choose
 

@@ -26,6 +26,7 @@ SHAPES: Mapping[str, tuple[str, ...]] = {
     "star": ("star",),
 }
 SIZES: Mapping[str, tuple[str, ...]] = {"large": ("large", "big"), "small": ("small", "little")}
+SYNONYMS: tuple[tuple[str, ...], ...] = (*SHAPES.values(), *SIZES.values())
 RELATIONS: Mapping[str, tuple[str, ...]] = {
     "left of": ("left of", "to the left of"),
     "right of": ("right of", "to the right of"),
@@ -205,6 +206,8 @@ class Shapes(CaptionDataset):
     ``Record.metadata["scene"]`` is what :func:`sample_scene` returns. A split is drawn once, when its records are first
     asked for; a pickled copy carries no pictures and draws them again.
     """
+
+    synonyms = SYNONYMS
 
     def __init__(self, train: int = 4000, val: int = 300, test: int = 500, seed: int = 0, image_size: int = 64) -> None:
         if min(train, val, test) < 0:

@@ -91,7 +91,7 @@ def choices(
     seed: int,
     *,
     sources: Sources | None = None,
-    predictions: Path | str | None = None,
+    predictions: Sequence[Path | str] = (),
 ) -> Iterator[tuple[str, Judged]]:
     """Image ids, and what someone said of two captions of it: ``count`` choices that follow from the seed.
 
@@ -104,7 +104,7 @@ def choices(
         count: how many choices.
         seed: of the questions and answers.
         sources: where the captions are from.
-        predictions: a file of captions of a policy, such as ``predictions.jsonl``.
+        predictions: files of captions of a policy, such as ``predictions.jsonl``.
     """
     return _answers(ChoiceOfTwo(), crowd, CaptionsToJudge(dataset, split, sources, predictions), count, seed)
 
@@ -117,7 +117,7 @@ def ratings(
     seed: int,
     *,
     sources: Sources | None = None,
-    predictions: Path | str | None = None,
+    predictions: Sequence[Path | str] = (),
 ) -> Iterator[tuple[str, Judged]]:
     """Image ids, and everyone's ratings of a caption of it: ``count`` captions; arguments as those of ``choices``."""
     return _answers(RatingByAll(), crowd, CaptionsToJudge(dataset, split, sources, predictions), count, seed)
@@ -151,8 +151,8 @@ class SimulatedJudgements(CaptionDataset):
             tastes and hardly any noise, each held-out pair is ordered by the known utility. With a tie of 0, pairs
             of the same utility are ordered by chance; a small one, such as 0.01, leaves them out.
         sources: where the captions are from.
-        predictions: a file of captions of a policy to be judged, such as ``predictions.jsonl`` of an evaluation of
-            ``train``; it may hold other splits, too.
+        predictions: files of captions of a policy to be judged, such as ``predictions.jsonl`` of evaluations of
+            ``train``, perhaps of ``val`` and ``test`` too.
         seed: of the questions and answers.
     """
 
@@ -166,7 +166,7 @@ class SimulatedJudgements(CaptionDataset):
         crowd: Crowd | None = None,
         held_out_crowd: Crowd | None = None,
         sources: Sources | None = None,
-        predictions: Path | str | None = None,
+        predictions: Sequence[Path | str] = (),
         seed: int = 0,
     ) -> None:
         if comparisons < 1:
@@ -176,6 +176,7 @@ class SimulatedJudgements(CaptionDataset):
         if seed < 0:
             raise UserError(f"seed must be 0 or more, got {seed}")
         self.images = images
+        self.synonyms = images.synonyms
         self.counts = {"train": comparisons, "val": held_out, "test": held_out}
         self.question = question or ChoiceOfTwo()
         self.crowd = crowd or Crowd()

@@ -22,7 +22,6 @@ ratings differ; ties are left out.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,17 +29,16 @@ import torch
 from jaxtyping import Float64
 from numpy import ndarray
 
-from rewards.base import Signature
+from rewards.base import Reward, Signature
 from rewards.metrics import Summary
-from rewards.scoring.agreement import kendall_taus
 from rlcap.data.base import CaptionDataset, Record
 from rlcap.data.judged import Judged, comparisons_of
 from rlcap.data.judgements import JUDGED
-from rlcap.data.negatives import LINGUISTIC, SEMANTIC, Corruptor, Vocabulary
+from rlcap.evaluation.agreement import Said, half_right, probability
 from rlcap.evaluation.calibration import calibration
 from rlcap.evaluation.evaluate import Evaluation, EvaluationOptions, Gather, images_of, score
+from rlcap.evaluation.false_captions import KINDS, FalseCaptions
 from rlcap.evaluation.measurement import Measurement
-from rlcap.functional.sampling import image_generator
 from rlcap.models import Model
 from rlcap.reward_models.base import REFERENCE_MEAN, RewardModel
 from rlcap.types import Batch, UserError
@@ -48,65 +46,9 @@ from rlcap.types import Batch, UserError
 LONGEST = 64  # tokens of a caption
 CAPTIONS_AT_ONCE = 256
 
-ACCURACY = "preference/accuracy"
+PEOPLE = "preference"  # the model's agreement with them; that of metrics bears their names
 MATCHING = "matching/accuracy"
 CORRUPTION = "corruption/accuracy"
-
-
-@dataclass(frozen=True)
-class Said:
-    """What people said of captions that stand in a list, image by image.
-
-    Attributes:
-        rows: the rows of each pair: the better one, the other one.
-        weights: of the pairs.
-        rated: the row of each rating.
-        ratings: their values.
-    """
-
-    rows: tuple[tuple[int, int], ...]
-    weights: Float64[ndarray, " pairs"]
-    rated: tuple[int, ...]
-    ratings: Float64[ndarray, " ratings"]
-
-    @classmethod
-    def of(cls, judged: Sequence[Judged]) -> "Said":
-        """What is said of all captions of some images."""
-        firsts = np.cumsum([0, *(len(own.captions) for own in judged)]).tolist()
-        pairs = [(first, pair) for first, own in zip(firsts, judged, strict=False) for pair in comparisons_of(own, 0.0)]
-        ratings = [(first, rating) for first, own in zip(firsts, judged, strict=False) for rating in own.ratings]
-        return cls(
-            tuple((first + pair.winner, first + pair.loser) for first, pair in pairs),
-            np.array([pair.weight for _, pair in pairs], np.float64),
-            tuple(first + rating.caption for first, rating in ratings),
-            np.array([rating.value for _, rating in ratings], np.float64),
-        )
-
-    def differences(self, scores: Float64[ndarray, " captions"]) -> Float64[ndarray, " pairs"]:
-        """How much higher the better caption of each pair scores."""
-        rows = np.array(self.rows, np.int64).reshape(-1, 2)
-        return np.asarray(scores[rows[:, 0]] - scores[rows[:, 1]])
-
-    def agreement(self, scores: Float64[ndarray, " captions"]) -> dict[str, float]:
-        """Accuracy on the pairs; Kendall's tau-b and tau-c with the ratings, 0 where all scores are equal."""
-        found = {}
-        if self.rows:
-            found["accuracy"] = float(np.average(half_right(self.differences(scores)), weights=self.weights))
-        if len(np.unique(self.ratings)) > 1:
-            rated = scores[list(self.rated)]
-            taus = kendall_taus(rated, self.ratings, np.ones((len(rated), 1)))
-            found |= {name: float(np.nan_to_num(tau[0])) for name, tau in zip(("tau_b", "tau_c"), taus, strict=True)}
-        return found
-
-
-def half_right(differences: Float64[ndarray, " pairs"]) -> Float64[ndarray, " pairs"]:
-    """1 where the better one scores higher, 0 where it scores lower, 1/2 where both score the same."""
-    return np.asarray((np.sign(differences) + 1) / 2)
-
-
-def probability(differences: Float64[ndarray, " pairs"]) -> Float64[ndarray, " pairs"]:
-    """The probability that the first caption is preferred: the sigmoid, which never overflows so."""
-    return np.asarray(0.5 + 0.5 * np.tanh(differences / 2))
 
 
 class Judging(Measurement):
@@ -121,15 +63,24 @@ class Judging(Measurement):
         super().__init__(model, options, dataset)
         self._called = type(model).__name__
         self._sees = isinstance(model, RewardModel) and model.needs_images
-        self._false: dict[str, _False] = {}
+        self._false: dict[str, FalseCaptions] = {}
         self._by_metrics: dict[tuple[str, ...], dict[str, tuple[str, Float64[ndarray, " captions"]]]] = {}
 
     @property
     def usual_best(self) -> str:
         """Agreement with people where they judged validation images; else telling true captions from false ones."""
-        if any(JUDGED in record.metadata for record in self.dataset.records(self.options.validation)):
-            return ACCURACY
-        return MATCHING if self._sees else CORRUPTION
+        return self.names[0]
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Agreement, of the model and of the metrics, where people judged validation images; matching; corruption."""
+        records = self.dataset.records(self.options.validation)
+        judged = [record for record in records if JUDGED in record.metadata]
+        said = Said.of([record.metadata[JUDGED] for record in judged])
+        agreement = [
+            f"{name}/{number}" for name in (PEOPLE, *self._metrics_of(judged)) for number in said.numbers
+        ]  # that of the model first, and of pairs before that of ratings
+        return [*agreement, *([MATCHING] if self._sees else []), CORRUPTION]
 
     # --- scoring, in every process
 
@@ -154,7 +105,7 @@ class Judging(Measurement):
     def _asked(self, batch: Batch, row: int, split: str) -> dict[str, Sequence[str]]:
         """The captions to be scored for an image."""
         if split not in self._false:
-            self._false[split] = _False(self.dataset.records(split))
+            self._false[split] = FalseCaptions(self.dataset.records(split), self.dataset.synonyms)
         image_id, references = batch.image_ids[row], batch.references[row]
         judged = batch.metadata[row].get(JUDGED) if batch.metadata else None
         false = self._false[split]
@@ -221,7 +172,7 @@ class Judging(Measurement):
         judged = [record.metadata[JUDGED] for record in records]
         own = np.array([value for each in predictions for value in each["judged"]], np.float64)
         said = Said.of(judged)
-        everyone = {"preference": (str(Signature(self._called)), own)} | self._metrics(records, split)
+        everyone = {PEOPLE: (str(Signature(self._called)), own)} | self._metrics(records, split)
         sizes = {"pairs": str(len(said.rows)), "ratings": str(len(said.ratings))}
         scores: dict[str, Summary] = {}
         for name, (how, values) in everyone.items():
@@ -233,15 +184,19 @@ class Judging(Measurement):
             found = calibration(probability(said.differences(own)), np.ones(len(said.rows)), weights=said.weights)
             statistics["preference/brier"] = found.brier
             statistics["preference/calibration_error"] = found.expected_calibration_error
-        by_metrics = {name: values for name, (_, values) in everyone.items() if name != "preference"}
+        by_metrics = {name: values for name, (_, values) in everyone.items() if name != PEOPLE}
         return statistics, _rows(records, own, by_metrics), scores
+
+    def _metrics_of(self, records: Sequence[Record]) -> dict[str, Reward]:
+        """The metrics that judged captions are scored by: without references, those alone that were asked for."""
+        complete = all(record.references for record in records)
+        return self.options.all_metrics if complete else self.options.metrics
 
     def _metrics(self, records: Sequence[Record], split: str) -> dict[str, tuple[str, Float64[ndarray, " captions"]]]:
         """The signature and the scores of each metric on the judged captions, which are the same each time."""
         key = (split, *(record.image_id for record in records))
         if key not in self._by_metrics:
-            complete = all(record.references for record in records)
-            metrics = self.options.all_metrics if complete else self.options.metrics
+            metrics = self._metrics_of(records)
             captions: list[dict[str, Any]] = [
                 {"image_id": record.image_id, "caption": caption, "ended": True, "references": list(record.references)}
                 for record in records
@@ -256,55 +211,6 @@ class Judging(Measurement):
                 for name in metrics
             }
         return self._by_metrics[key]
-
-
-# --- captions that are false of an image
-
-KINDS = (*SEMANTIC, *LINGUISTIC)
-
-
-class _False:
-    """Captions of a split that are false of its images, each made once."""
-
-    def __init__(self, records: Sequence[Record]) -> None:
-        self.firsts = [(record.image_id, record.references[0]) for record in records if record.references]
-        references = [reference for record in records for reference in record.references]
-        vocabulary = _vocabulary(references)
-        self.corruptors = {kind: Corruptor(vocabulary, (kind,)) for kind in KINDS}
-        self.made: dict[str, dict[str, Sequence[str]]] = {}
-
-    def other(self, image_id: str, references: Sequence[str]) -> Sequence[str]:
-        """The first reference of another image, unless all are references of this one as well."""
-        own = {_plain(reference) for reference in references}
-        count = len(self.firsts)
-        start = int(image_generator(image_id, (0,)).integers(max(1, count)))
-        for turn in range(count if references else 0):
-            other, caption = self.firsts[(start + turn) % count]
-            if other != image_id and _plain(caption) not in own:
-                return (caption,)
-        return ()
-
-    def corrupted(self, image_id: str, references: Sequence[str]) -> Mapping[str, Sequence[str]]:
-        """The first reference made wrong in each way that applies."""
-        if image_id not in self.made:
-            rng = image_generator(image_id, (1,))
-            self.made[image_id] = {
-                kind: [one.text for one in make(references[0], rng, 1, references[1:])] if references else []
-                for kind, make in self.corruptors.items()
-            }
-        return self.made[image_id]
-
-
-def _vocabulary(references: Sequence[str]) -> Vocabulary:
-    """The words of the references; none where they name nothing that is known, such as in another language."""
-    try:
-        return Vocabulary.of(references)
-    except UserError:
-        return Vocabulary({}, {}, {}, {})
-
-
-def _plain(caption: str) -> str:
-    return " ".join(caption.lower().split())
 
 
 # --- what the model says

@@ -20,8 +20,15 @@ MEASUREMENTS: dict[type[Model], type[Measurement]] = {
 
 
 def measurement_of(model: Model, options: EvaluationOptions, dataset: CaptionDataset) -> Measurement:
-    """How a model is measured, by what it is."""
+    """How a model is measured, by what it is.
+
+    Raises:
+        UserError: if nobody knows, or the options name as best what there will be none of.
+    """
     for kind, measurement in MEASUREMENTS.items():
         if isinstance(model, kind):
-            return measurement(model, options, dataset)
+            made = measurement(model, options, dataset)
+            if options.best is not None:
+                made.check_best(made.names)
+            return made
     raise UserError(f"nobody knows how to measure a {type(model).__name__}: it is no captioner and no reward model")

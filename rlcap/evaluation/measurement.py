@@ -4,7 +4,7 @@ Which model is measured by what, :mod:`rlcap.evaluation.kinds` says.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from rlcap.data.base import CaptionDataset
@@ -42,6 +42,11 @@ class Measurement(ABC):
     def usual_best(self) -> str:
         """That number, where none is named."""
 
+    @property
+    @abstractmethod
+    def names(self) -> Sequence[str]:
+        """Those it may be, as far as the data tell."""
+
     @abstractmethod
     def predict(
         self, model: Model, batches: Iterable[Batch], split: str, gather: Gather, progress: Callable[[int], object]
@@ -71,9 +76,17 @@ class Measurement(ABC):
         Raises:
             UserError: if the evaluation has none of that name.
         """
-        if self.best not in evaluation.scores:
-            raise UserError(f"evaluation.best is {self.best!r}, which is none of {', '.join(evaluation.scores)}")
+        self.check_best(evaluation.scores)
         return evaluation.value(self.best)
+
+    def check_best(self, names: Collection[str]) -> None:
+        """Make sure that what decides is among these.
+
+        Raises:
+            UserError: if it is not.
+        """
+        if self.best not in names:
+            raise UserError(f"evaluation.best is {self.best!r}, which is none of {', '.join(names)}")
 
 
 class Captioning(Measurement):
@@ -81,15 +94,15 @@ class Captioning(Measurement):
 
     what = "decoding"
 
-    def __init__(self, model: Model, options: EvaluationOptions, dataset: CaptionDataset) -> None:
-        super().__init__(model, options, dataset)
-        if self.best not in options.all_metrics:  # known before anything is trained
-            raise UserError(f"evaluation.best is {self.best!r}, which is none of {', '.join(options.all_metrics)}")
-
     @property
     def usual_best(self) -> str:
         """CIDEr-D."""
         return "CIDEr-D"
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The metrics."""
+        return list(self.options.all_metrics)
 
     def predict(
         self, model: Model, batches: Iterable[Batch], split: str, gather: Gather, progress: Callable[[int], object]

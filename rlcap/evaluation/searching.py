@@ -15,13 +15,14 @@ import torch
 from rewards.base import Signature
 from rewards.metrics import Summary
 from rlcap.evaluation.evaluate import Evaluation, Gather
-from rlcap.evaluation.judging import ACCURACY, Judging
-from rlcap.evaluation.retrieval import Ranks, embedding_ranks
+from rlcap.evaluation.judging import PEOPLE, Judging
+from rlcap.evaluation.retrieval import RECALLED, Ranks, embedding_ranks
 from rlcap.models import Model
 from rlcap.reward_models.dual_encoder import DualEncoder
 from rlcap.types import Batch
 
 MEAN_RECALL = "retrieval/mean_recall"
+RECALLS = [f"retrieval/{way}/recall@{top}" for way in ("image_to_text", "text_to_image") for top in RECALLED]
 IMAGE, CAPTIONS = "image_embedding", "caption_embeddings"  # of an image, until its ranks are known
 LONGEST = 1024  # more tokens than text encoders read: how many they do, they know
 
@@ -38,7 +39,12 @@ class Searching(Judging):
     def usual_best(self) -> str:
         """Agreement with people where they judged validation images; else the mean recall."""
         usual = super().usual_best
-        return usual if usual == ACCURACY else MEAN_RECALL
+        return usual if usual.startswith(PEOPLE) else MEAN_RECALL
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The recalls, and what any reward model is measured by."""
+        return [MEAN_RECALL, *RECALLS, *super().names]
 
     def predict(
         self, model: Model, batches: Iterable[Batch], split: str, gather: Gather, progress: Callable[[int], object]
@@ -111,7 +117,7 @@ def numbers_of(ranks: Ranks, captions: Sequence[int]) -> tuple[dict[str, Summary
         captions: how many each image has.
     """
     metrics = {f"retrieval/{name}": value for name, value in ranks.metrics().items()}
-    recalls = {name: value for name, value in metrics.items() if "recall@" in name}
+    recalls = {name: metrics[name] for name in RECALLS}
     each = str(captions[0]) if len(set(captions)) == 1 else f"{min(captions)}-{max(captions)}"
     signature = str(Signature("retrieval", {"captions": each, "images": str(len(captions))}))
     values = {MEAN_RECALL: float(np.mean(list(recalls.values()))), **recalls}

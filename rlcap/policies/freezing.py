@@ -1,9 +1,12 @@
-"""Parts of a model that do not learn, chosen by name."""
+"""Parts of a model that do not learn: those chosen by name, and those that no gradient would reach."""
 
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from itertools import accumulate
+
+import torch
+from torch import Tensor, nn
 
 from rlcap.errors import UserError
 from rlcap.models import Model
@@ -40,3 +43,22 @@ def some_names(names: Iterable[str], count: int = 8) -> str:
     kinds = list(dict.fromkeys(re.sub(r"(?<=\.)\d+(?=\.|$)", "*", name) for name in names))
     shown = [kinds[number * len(kinds) // count] for number in range(count)] if len(kinds) > count else kinds
     return ", ".join(shown)
+
+
+def depended_on(output: Tensor, module: nn.Module) -> set[int]:
+    """The ``id`` of each parameter of a module that learns and that the output depends on; its graph is kept."""
+    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if not learning:
+        return set()
+    gradients = torch.autograd.grad(output.sum(), learning, retain_graph=True, allow_unused=True)
+    return {id(parameter) for parameter, found in zip(learning, gradients, strict=True) if found is not None}
+
+
+def freeze_unreached(output: Tensor, module: nn.Module) -> None:
+    """Stop those parameters of a module from learning that an output does not depend on, such as an output layer's.
+
+    Data-parallel training waits for the gradient of every parameter that learns, so none may be without.
+    """
+    reached = depended_on(output, module)
+    for parameter in module.parameters():
+        parameter.requires_grad_(id(parameter) in reached)

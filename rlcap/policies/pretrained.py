@@ -19,6 +19,7 @@ from rewards.networks.vision import last_hidden_state
 from rlcap.errors import UserError
 from rlcap.functional.masking import until_eos
 from rlcap.policies.base import Policy, ProcessImages
+from rlcap.policies.freezing import freeze_unreached
 from rlcap.policies.images import ImageProcessor
 from rlcap.types import Batch, Captions, Encoded
 
@@ -180,20 +181,12 @@ def fingerprint_of(encoder: nn.Module, processor: ImageProcessor) -> str:
 
 
 def freeze_unused(encoder: nn.Module, probe: Float[Tensor, "images ..."], everything: bool) -> None:
-    """Stop all of a vision encoder from learning, or what its regions do not depend on, such as a pooler.
-
-    Data-parallel training waits for the gradient of every parameter that learns, so none may be without.
-    """
+    """Stop all of a vision encoder from learning, or what its regions do not depend on, such as a pooler."""
     if everything:
         encoder.requires_grad_(False)
         return
-    parameters = list(encoder.parameters())
     with torch.enable_grad():
-        regions = last_hidden_state(encoder.eval(), probe)
-    for parameter, reached in zip(
-        parameters, torch.autograd.grad(regions.sum(), parameters, allow_unused=True), strict=True
-    ):
-        parameter.requires_grad_(reached is not None)
+        freeze_unreached(last_hidden_state(encoder.eval(), probe), encoder)
 
 
 def first_token(name: str, vocabulary: int, *candidates: int | Sequence[int] | None) -> int:

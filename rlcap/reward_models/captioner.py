@@ -12,8 +12,9 @@ from torch import Tensor
 from rlcap.errors import UserError
 from rlcap.models import ProcessImages
 from rlcap.policies.base import Policy, load_policy
+from rlcap.policies.freezing import freeze_unreached
 from rlcap.reward_models.base import RewardModel
-from rlcap.reward_models.heads import ScalarHead, freeze_unreached, load_own_weights, save_own_weights
+from rlcap.reward_models.heads import ScalarHead, load_own_weights, save_own_weights
 from rlcap.reward_models.text import last_place
 from rlcap.types import Batch, Captions, Encoded
 

@@ -20,6 +20,7 @@ from rewards.base import RewardError
 from rewards.networks.dual_encoder import TextReader, embeddings_of
 from rewards.networks.pretrained import load, load_model
 from rlcap.models import ProcessImages
+from rlcap.policies.freezing import depended_on, freeze_unreached
 from rlcap.policies.images import ImageProcessor
 from rlcap.policies.pretrained import fingerprint_of, no_progress_bars
 from rlcap.reward_models.base import RewardModel
@@ -37,14 +38,6 @@ def scaled_cosine(
     al. 2021, figure 3.
     """
     return logit_scale.float().exp() * nn.functional.cosine_similarity(images.float(), texts.float(), dim=-1)
-
-
-def depended_on(output: Tensor, model: nn.Module) -> set[int]:
-    """The ``id`` of each parameter of the model that the output depends on."""
-    parameters = list(model.parameters())
-    gradients = torch.autograd.grad(output.sum(), parameters, retain_graph=True, allow_unused=True)
-    pairs = zip(parameters, gradients, strict=True)
-    return {id(parameter) for parameter, gradient in pairs if gradient is not None}
 
 
 def load_dual_encoder(checkpoint: str) -> tuple[nn.Module, Any, ImageProcessor]:
@@ -179,11 +172,7 @@ class DualEncoder(RewardModel):
         return {"freeze_vision": self.freeze_vision}
 
     def _assemble(self, model: nn.Module, tokenizer: Any, processor: ImageProcessor) -> None:
-        """Take a model in, and let all that its scores depend on learn, but for what is to stay frozen.
-
-        Data-parallel training waits for the gradient of every parameter that learns, so none may be without, such as
-        a pooler's.
-        """
+        """Take a model in, and let all that its scores depend on learn, but for what is to stay frozen."""
         if tokenizer.pad_token is None:
             raise UserError(f"{tokenizer.name_or_path} has no padding token: set pad_token in its tokenizer")
         self.model, self.tokenizer, self.processor = model.requires_grad_(True).eval(), tokenizer, processor
@@ -201,9 +190,9 @@ class DualEncoder(RewardModel):
             for name, part in model.named_children()
             if any(id(parameter) in seen for parameter in part.parameters())
         )
-        learning = depended_on(score, model) - {id(parameter) for parameter in self.frozen()}
-        for parameter in model.parameters():
-            parameter.requires_grad_(id(parameter) in learning)
+        freeze_unreached(score, model)  # such as a pooler
+        for parameter in self.frozen():
+            parameter.requires_grad_(False)
         self.model.to(self.shift.device)
         self.train()
 

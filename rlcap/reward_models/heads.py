@@ -1,4 +1,4 @@
-"""What reward models with a scalar head share: the head, its weights on disk, and what of the rest it depends on."""
+"""What reward models with a scalar head share: the head, and its weights on disk."""
 
 from pathlib import Path
 
@@ -39,19 +39,6 @@ class ScalarHead(nn.Module):
         with torch.autocast(vectors.device.type, enabled=False):
             numbers: Tensor = self.layers(vectors.float())
         return numbers[:, 0]
-
-
-def freeze_unreached(output: Tensor, module: nn.Module) -> None:
-    """Stop those parameters of a module from learning that an output does not depend on, such as an output layer's.
-
-    Data-parallel training waits for the gradient of every parameter that learns, so none may be without.
-    """
-    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    if not learning:
-        return
-    gradients = torch.autograd.grad(output.sum(), learning, allow_unused=True)
-    for parameter, gradient in zip(learning, gradients, strict=True):
-        parameter.requires_grad_(gradient is not None)
 
 
 def save_own_weights(model: nn.Module, directory: Path, inner: str) -> None:

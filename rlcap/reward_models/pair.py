@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from rlcap.errors import UserError
 from rlcap.models import ProcessImages
+from rlcap.policies.freezing import freeze_unreached
 from rlcap.policies.pretrained import fingerprint_of
 from rlcap.reward_models.base import RewardModel, load_reward_model
 from rlcap.reward_models.dual_encoder import DualEncoder
-from rlcap.reward_models.heads import ScalarHead, freeze_unreached, load_own_weights, save_own_weights
+from rlcap.reward_models.heads import ScalarHead, load_own_weights, save_own_weights
 from rlcap.types import Batch, Captions, Encoded
 
 SETTINGS_FILE = "settings.json"

@@ -15,9 +15,10 @@ from rewards.networks.dual_encoder import TextReader
 from rewards.networks.visual_semantic import masked_mean
 from rlcap.errors import UserError
 from rlcap.models import ProcessImages
+from rlcap.policies.freezing import freeze_unreached
 from rlcap.policies.pretrained import no_progress_bars
 from rlcap.reward_models.base import RewardModel
-from rlcap.reward_models.heads import ScalarHead, freeze_unreached, load_own_weights, save_own_weights
+from rlcap.reward_models.heads import ScalarHead, load_own_weights, save_own_weights
 from rlcap.reward_models.visual_semantic import load_text_encoder
 from rlcap.reward_models.words import WordEncoder, word_encoder, word_tokenizer
 from rlcap.types import Batch, Captions, Encoded

@@ -80,7 +80,9 @@ class Learner:
                 updates.append(self._update(parts, step))
                 if algorithm.enough(updates[-1]):
                     break
-        learned = {name: sum(update[name] for update in updates) / len(updates) for name in updates[0]}
+        names = dict.fromkeys(name for update in updates for name in update)
+        of_names = {name: [update[name] for update in updates if name in update] for name in names}
+        learned = {name: sum(values) / len(values) for name, values in of_names.items()}
         stats = self._means([rollout.stats for rollout in rollouts], rollouts) | kl | learned
         if "time/reward" in stats:
             stats["time/reward"] *= self.options.accumulate  # a mean over the micro-batches

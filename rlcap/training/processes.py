@@ -128,7 +128,7 @@ class Processes:
     def means(
         self, stats: Sequence[Mapping[str, Tensor | float]], counts: Sequence[Mapping[str, float]]
     ) -> dict[str, float]:
-        """Each statistic's mean over the parts of a step and the processes.
+        """Each statistic's mean over the parts of a step and the processes; a mean over nothing is left out.
 
         Args:
             stats: of each part, means themselves.
@@ -137,9 +137,9 @@ class Processes:
         names = list(stats[0])
         values = torch.tensor([[float(part[name]) for name in names] for part in stats], dtype=torch.float64)
         weights = torch.tensor([[float(part[name]) for name in names] for part in counts], dtype=torch.float64)
-        weights = weights / self.sum(weights.sum(dim=0)).cpu()  # over parts
-        means = self.sum((values * weights).sum(dim=0))  # over parts
-        return dict(zip(names, means.tolist(), strict=True))
+        counted = self.sum(weights.sum(dim=0)).cpu()  # over parts
+        means = self.sum((values * (weights / counted)).sum(dim=0))  # over parts
+        return {name: mean for name, mean, any_ in zip(names, means.tolist(), counted.tolist(), strict=True) if any_}
 
     def any(self, asked: bool) -> bool:
         """Whether it is true in any process."""

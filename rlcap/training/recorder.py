@@ -38,6 +38,8 @@ stand apart in ``timings.jsonl``.
 | time/data, time/rollout, time/update | seconds spent waiting for images, acting (rewards included), learning |
 | time/reward, time/step | seconds spent scoring or waiting for scores, and in the whole step |
 
+A mean over nothing, such as an accuracy in a step without a pair, is left out of its line.
+
 (1) The exact divergence of the next-word distributions at temperature 1, summed along each sampled caption.
 """
 

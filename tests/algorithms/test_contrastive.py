@@ -16,18 +16,20 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from rlcap.algorithms.base import Scorer, Total
-from rlcap.algorithms.contrastive import Contrast, Contrastive, Corruptions, InfoNCE, Triplet, image_number
-from rlcap.data.shapes import Shapes
+from rlcap.algorithms.contrastive import InfoNCE, Triplet
+from rlcap.algorithms.embedded_captions import Contrast, Contrastive, image_number
+from rlcap.data.negatives import Corruptions
+from rlcap.data.shapes import SYNONYMS, Shapes
 from rlcap.functional.contrastive import MAX_LOGIT_SCALE, NO_IMAGE, Negatives, SeveralPositives
 from rlcap.reward_models.visual_semantic import Heads, PatchEncoder, TinyDualEncoder
 from rlcap.reward_models.words import WordEncoder
 from rlcap.training import TrainingOptions
+from rlcap.training.processes import Processes
 from rlcap.training.sharding import FullySharded
 from rlcap.types import Batch, UserError
 
 IMAGES = 6
 KEY = (0, 1)
-SYNONYMS = (("circle", "disc"), ("square", "box"))
 SCENES = Shapes(train=IMAGES, val=1, test=1)
 REFERENCES = [record.references for record in SCENES.records("train")]
 Make = Callable[[TinyDualEncoder], Contrastive]
@@ -196,6 +198,17 @@ def test_captions_are_drawn_anew_and_made_wrong(batch: Batch) -> None:
     ]
     expected = sum(map(bool, told_apart)) / len(told_apart)
     assert float(stats["contrastive/hard_negative_accuracy"]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_step_without_a_hard_negative_has_no_accuracy_of_them(batch: Batch) -> None:
+    corruptions = Corruptions(1, kinds=("swap_attributes",))
+    algorithm = made(lambda model: InfoNCE(model, corruptions=corruptions))
+    bare = replace(batch, references=(("a red circle",),) * len(batch))  # of which nothing can be exchanged
+    rollout = acted(algorithm, bare)
+    stats, counts = algorithm.loss(rollout).stats, algorithm.counts(rollout)
+    means = Processes(Accelerator(cpu=True)).means([stats], [dict.fromkeys(stats, 1.0) | dict(counts)])
+    assert set(stats) - set(means) == {"contrastive/hard_negative_accuracy"}
+    assert all(map(math.isfinite, means.values()))
 
 
 def test_the_temperature_stops_where_clips_does() -> None:

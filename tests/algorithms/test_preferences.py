@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from accelerate import Accelerator
 from enumeration import assert_same_gradient, gradient
 from resuming import assert_resumed_equals_whole
 from torch import Tensor
@@ -29,6 +30,7 @@ from rlcap.data.judged import Comparison, Judged, Ranking, Rating, Tie
 from rlcap.reward_models.base import RewardModel
 from rlcap.reward_models.text import TinyTextScorer
 from rlcap.reward_models.words import WordEncoder
+from rlcap.training.processes import Processes
 from rlcap.types import Batch, UserError
 
 RED, BLUE, GREEN, LAST = "a red circle", "a small blue square", "a large green star", "two yellow discs"
@@ -225,6 +227,15 @@ def test_accuracy_and_margin_are_of_the_pairs(model: RewardModel) -> None:
     assert stats["preference/accuracy"].item() == pytest.approx((margins > 0).float().mean().item())
     assert stats["preference/margin"].item() == pytest.approx(margins.mean().item(), rel=1e-4)
     assert algorithm.counts(rollout)["preference/accuracy"] == 5
+
+
+def test_a_step_without_a_pair_has_no_accuracy(model: RewardModel) -> None:
+    algorithm = Regression(model)
+    rollout = acted(algorithm, Judged((RED,), ratings=(Rating(0, 1.0),)), Judged((BLUE,), ratings=(Rating(0, 2.0),)))
+    stats, counts = algorithm.loss(rollout).stats, algorithm.counts(rollout)
+    means = Processes(Accelerator(cpu=True)).means([stats], [dict.fromkeys(stats, 1.0) | dict(counts)])
+    assert set(means) == {"loss/policy", "caption/length"}
+    assert all(map(math.isfinite, means.values()))
 
 
 def test_images_with_nothing_to_learn_teach_nothing(model: RewardModel) -> None:

@@ -34,6 +34,7 @@ def test_what_is_written_comes_back(tmp_path: Path, shapes: Shapes) -> None:
     written = write(tmp_path / "features", ids_of(shapes, "val", "train"))
     dataset = Features(shapes, tmp_path / "features", fingerprint="encoder A")
     assert dataset.shape == (3, 4)
+    assert dataset.synonyms == shapes.synonyms != ()
     for row, record in enumerate([*dataset.records("val"), *dataset.records("train")]):
         np.testing.assert_array_equal(dataset.features(record), written[row])
         assert dataset.open_image(record) == shapes.open_image(record)

@@ -198,6 +198,7 @@ def test_a_batch_holds_what_people_said(tmp_path: Path, shapes: Shapes) -> None:
     assert batch.references[1] == shapes.records("test")[3].references
     assert batch.images is not None
     assert batch.images[0].tobytes() == shapes.open_image(shapes.records("test")[1]).tobytes()
+    assert data.synonyms == shapes.synonyms != ()
     # of a split without judgements, on which a policy may be measured, every image is there
     assert data.records("train") == shapes.records("train")
     divided = JudgedCaptions(tmp_path / "judged.jsonl", shapes, Division(val_fraction=0.0, test_fraction=0.0))

@@ -10,9 +10,8 @@ import pytest
 
 from rewards.base import Candidates, RewardError
 from rlcap.data.judgements import Comparison, Judged, Tie
-from rlcap.data.negatives import LINGUISTIC, SEMANTIC, Corruptor, Vocabulary
+from rlcap.data.negatives import LINGUISTIC, SEMANTIC, Corruptor
 from rlcap.data.people import (
-    SYNONYMS,
     BradleyTerry,
     Crowd,
     Noise,
@@ -25,7 +24,8 @@ from rlcap.data.people import (
     told,
     utility,
 )
-from rlcap.data.shapes import Shapes
+from rlcap.data.replacements import Vocabulary
+from rlcap.data.shapes import SYNONYMS, Shapes
 from rlcap.data.tastes import misplaced, stuttered
 from rlcap.types import UserError
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import tiny
 
 from rlcap.commands.train import experiment_parser
 from rlcap.data.base import Record
+from rlcap.data.captions_to_judge import CaptionsToJudge
 from rlcap.data.judgements import JUDGED, Judged, JudgedCaptions, read_judged
 from rlcap.data.people import BradleyTerry, Crowd, Tastes, Thurstone, utility
-from rlcap.data.shapes import Shapes
+from rlcap.data.shapes import SYNONYMS, Shapes
 from rlcap.data.simulated import RatingByAll, SimulatedJudgements, Sources, choices, ratings, write_judged
 from rlcap.errors import UserError
 
@@ -64,22 +66,48 @@ def test_captions_of_a_policy_are_judged(tmp_path: Path, shapes: Shapes) -> None
     rows = [{"image_id": record.image_id, "caption": f"sampled {record.image_id}"} for record in shapes.records("test")]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     sources = Sources(own=0.0, others=1.0, corrupted=0.0, sampled=1.0)
-    write_judged(tmp_path / "judged.jsonl", choices(Crowd(), shapes, "test", 60, 0, sources=sources, predictions=path))
+    write_judged(
+        tmp_path / "judged.jsonl", choices(Crowd(), shapes, "test", 60, 0, sources=sources, predictions=[path])
+    )
     captions = {(image, text) for image, own in read_judged(tmp_path / "judged.jsonl").items() for text in own.captions}
     assert sum(text == f"sampled {image}" for image, text in captions) >= 15
     assert not any(text.startswith("sampled") and text != f"sampled {image}" for image, text in captions)
     sure = tmp_path / "sure.jsonl"  # of the first image the policy says two things, of the others one
     sure.write_text(json.dumps({"image_id": "test-00000", "caption": "a box"}) + "\n" + path.read_text())
-    alone = [*choices(Crowd(), shapes, "test", 5, 0, sources=Sources(0.0, 0.0, 0.0, 1.0), predictions=sure)]
+    alone = [*choices(Crowd(), shapes, "test", 5, 0, sources=Sources(0.0, 0.0, 0.0, 1.0), predictions=[sure])]
     assert {(image, frozenset(judged.captions)) for image, judged in alone} == {
         ("test-00000", frozenset(("a box", "sampled test-00000")))
     }
     with pytest.raises(UserError, match="has captions of none of the images"):
-        list(choices(Crowd(), shapes, "val", 1, 0, predictions=path))
+        list(choices(Crowd(), shapes, "val", 1, 0, predictions=[path]))
     with pytest.raises(UserError, match="no captions of a policy and no other source"):
         list(choices(Crowd(), shapes, "val", 1, 0, sources=Sources(0.0, 0.0, 0.0, 1.0)))
     with pytest.raises(UserError, match="fewer than 2 different captions"):
-        list(choices(Crowd(), shapes, "test", 1, 0, sources=Sources(0.0, 0.0, 0.0, 1.0), predictions=path))
+        list(choices(Crowd(), shapes, "test", 1, 0, sources=Sources(0.0, 0.0, 0.0, 1.0), predictions=[path]))
+
+
+class Square(Shapes):
+    """Two scenes that say the same."""
+
+    def records(self, split: str) -> list[Record]:
+        records = super().records(split)[:2]
+        return [
+            replace(record, references=(f"a {name}",)) for record, name in zip(records, ("square", "box"), strict=True)
+        ]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["synonyms", "none"])
+def test_what_means_the_same_in_the_data_set_is_not_made_wrong(known: bool, shapes: Shapes) -> None:
+    scenes = Square(train=2, val=1, test=1)
+    assert scenes.synonyms == shapes.synonyms == SYNONYMS
+    if not known:
+        scenes.synonyms = ()
+    captions = CaptionsToJudge(scenes, "train", Sources(own=0.0, others=0.0, corrupted=1.0, sampled=0.0), ())
+    rng = np.random.default_rng(0)
+    drawn = {(record.references[0], text) for record, own in (captions.draw(1, rng) for _ in range(60)) for text in own}
+    exchanged = {("a square", "a box"), ("a box", "a square")}
+    assert drawn - exchanged  # such as "a a square"
+    assert drawn & exchanged == (set() if known else exchanged)
 
 
 def judged_of(record: Record) -> Judged:
@@ -110,6 +138,7 @@ def test_the_data_set_is_that_of_the_file(tmp_path: Path, shapes: Shapes) -> Non
     assert 50 < len(read) < 120
     record = data.records("train")[0]
     assert data.open_image(record).tobytes() == shapes.open_image(record).tobytes()
+    assert data.synonyms == shapes.synonyms
     again = pickle.loads(pickle.dumps(SimulatedJudgements(shapes, 120, crowd=crowd, seed=4)))  # noqa: S301 - our own
     assert again.records("train") == data.records("train")
 
@@ -171,7 +200,7 @@ def test_a_policys_captions_are_judged_in_the_splits_that_the_file_has(tmp_path:
         return path
 
     def asked(split: str, path: Path) -> int:
-        records = SimulatedJudgements(shapes, 50, 30, predictions=path).records(split)
+        records = SimulatedJudgements(shapes, 50, 30, predictions=[path]).records(split)
         return sum("a sampled box" in judged_of(record).captions for record in records)
 
     assert asked("train", written("train")) > 10

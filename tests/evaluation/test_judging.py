@@ -19,9 +19,11 @@ from rlcap.data.judged import Comparison, Judged, Ranking, Rating, Tie
 from rlcap.data.judgements import Columns, JudgedCaptions
 from rlcap.data.karpathy import Karpathy
 from rlcap.data.loader import loader
+from rlcap.data.shapes import SYNONYMS
 from rlcap.errors import UserError
 from rlcap.evaluation.evaluate import Evaluation, EvaluationOptions
-from rlcap.evaluation.judging import KINDS, Judging
+from rlcap.evaluation.false_captions import KINDS, FalseCaptions
+from rlcap.evaluation.judging import Judging
 from rlcap.evaluation.kinds import measurement_of
 from rlcap.models import ProcessImages
 from rlcap.reward_models.base import REFERENCE_MEAN, RewardModel
@@ -199,6 +201,44 @@ def test_the_same_caption_of_another_image_is_not_false() -> None:
     measurement = Judging(Words(), EvaluationOptions(), Alike())
     predictions = measurement.predict(Words(), loader(Alike(), "val", brightness, 3), "val", list, lambda _: None)
     assert [len(own["other"]) for own in predictions] == [0, 1, 1]
+
+
+def test_what_means_the_same_in_the_data_set_is_not_false() -> None:
+    class Square(Photos):
+        def records(self, split: str) -> Sequence[Record]:
+            return [Record("photo-0", ("a square",)), Record("photo-1", ("a box",))]
+
+    dataset = Square()
+    for synonyms, made in (((), [["a box"], ["a square"]]), (SYNONYMS, [[], []])):
+        dataset.synonyms = synonyms
+        false = FalseCaptions(dataset.records("val"), synonyms)
+        own = [false.corrupted(record.image_id, record.references) for record in dataset.records("val")]
+        assert [each["replace_object"] for each in own] == made
+        predictions = Judging(Words(), EvaluationOptions(), dataset).predict(
+            Words(), loader(dataset, "val", brightness, 2), "val", list, lambda _: None
+        )
+        assert [len(each["replace_object"]) for each in predictions] == list(map(len, made))
+        assert all(each["repeat_words"] for each in predictions)
+
+
+def test_a_number_that_there_will_not_be_is_said_at_once() -> None:
+    metrics = {"brevity": FunctionReward(few_words)}
+    for dataset in (Photos(), Photos(judged=False), Photos(references=False)):
+        measurement, evaluation = measured(Words(), dataset, EvaluationOptions(metrics=metrics))
+        if all(record.references for record in dataset.records("val")):
+            assert list(measurement.names) == list(evaluation.scores)
+        assert set(evaluation.scores) <= set(measurement.names)
+        for name in evaluation.scores:
+            assert measurement_of(Words(), EvaluationOptions(metrics=metrics, best=name), dataset).best == name
+    for name, dataset in (
+        ("preference/acuracy", Photos()),
+        ("preference/accuracy", Photos(judged=False)),
+        ("CIDEr-D/tau_c", Photos(references=False)),
+    ):
+        with pytest.raises(UserError, match=f"evaluation.best is '{name}', which is none of "):
+            measurement_of(Words(), EvaluationOptions(best=name), dataset)
+    with pytest.raises(UserError, match="is 'matching/accuracy', which is none of corruption/accuracy"):
+        measurement_of(Words(sees=False), EvaluationOptions(best="matching/accuracy"), Photos(judged=False))
 
 
 def test_scores_that_are_all_alike_or_no_numbers() -> None:

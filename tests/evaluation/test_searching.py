@@ -11,6 +11,7 @@ import torch
 from rlcap.data.base import Record
 from rlcap.data.loader import loader
 from rlcap.data.shapes import Shapes
+from rlcap.errors import UserError
 from rlcap.evaluation.evaluate import Evaluation, EvaluationOptions
 from rlcap.evaluation.kinds import measurement_of
 from rlcap.evaluation.searching import MEAN_RECALL, Searching
@@ -141,6 +142,9 @@ def test_what_is_said_of_a_number(model: TinyDualEncoder, dataset: Scenes) -> No
     assert measurement.best == MEAN_RECALL
     scores = evaluated(model, dataset).scores
     assert next(iter(scores)) == MEAN_RECALL
+    assert list(scores) == list(measurement.names)
+    with pytest.raises(UserError, match="is 'mean_recall', which is none of retrieval/mean_recall, "):
+        measurement_of(model, EvaluationOptions(best="mean_recall"), dataset)
     assert scores[MEAN_RECALL]["signature"].startswith(f"retrieval|captions:2-5|images:{IMAGES - 1}|v:")
     whole = Shapes(train=20, val=3, test=1)
     batches = loader(whole, "val", model.process_images, 4, workers=0)

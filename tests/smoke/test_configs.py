@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -113,7 +114,14 @@ def shapes(**settings: Any) -> list[str]:
 
 
 def simulated(images: dict[str, Any], **settings: Any) -> list[str]:
-    """Few judgements of few scenes."""
+    """Few judgements of few scenes, some of them of the samples of a policy."""
+    for predictions in settings.get("predictions", ()):
+        sampled = Path(predictions).parent
+        split, _, seed = sampled.name.partition("-sampled")
+        if not sampled.exists():
+            drawn = ["--decoding.temperature", "1", "--decoding.seed", seed]
+            main(["evaluate", str(sampled.parents[1]), "--split", split, *drawn])
+        assert Path(predictions).is_file()
     options = [option.replace("init_args.", "init_args.images.init_args.") for option in shapes(**images)]
     held_out = str(min(8, settings.get("held_out", 8)))
     return [*options, "--data.init_args.comparisons", "40", "--data.init_args.held_out", held_out]
@@ -127,7 +135,7 @@ def judged(judgements: str, images: dict[str, Any], **settings: Any) -> list[str
         lines += [f"photo{number:02d}.jpg,{caption},{number % 4 + 1},1,2,0" for caption in captions(number)[:2]]
     Path(judgements).parent.mkdir(exist_ok=True)
     Path(judgements).write_text("\n".join(lines) + "\n")
-    return ["--data.init_args.division.folds", "2"]
+    return ["--data.init_args.division.folds", "2", "--data.init_args.division.val_fraction", "0.4"]
 
 
 def builder(build: Callable[[Path], object], argument: str = "checkpoint") -> Callable[..., list[str]]:
@@ -196,7 +204,8 @@ def directories(settings: Any) -> list[str]:
     """The runs that a configuration starts from or is rewarded by, however deep it names them."""
     if not isinstance(settings, dict):
         return []
-    own = [value for name, value in settings.items() if name in ("directory", "directories") and isinstance(value, str)]
+    own = [value for name, value in settings.items() if name in ("directory", "directories")]
+    own += [str(Path(path).parents[2]) for path in settings.get("predictions", ())]
     return [*own, *(found for value in settings.values() for found in directories(value))]
 
 
@@ -254,6 +263,8 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: str(config.relative_to(ROOT)))
 def test_configuration_runs(config: Path, run_of: Callable[[Path], Path]) -> None:
+    if "Meteor" in config.read_text() and shutil.which("java") is None:
+        pytest.skip("METEOR needs a Java runtime")
     run = run_of(config)
     asked = yaml.safe_load(config.read_text())
     written = yaml.safe_load((run / "config.yaml").read_text())

@@ -11,7 +11,7 @@ from captioners import build_vit
 
 from rlcap.errors import UserError
 from rlcap.policies import Policy
-from rlcap.policies.freezing import freeze, some_names
+from rlcap.policies.freezing import depended_on, freeze, freeze_unreached, some_names
 from rlcap.policies.tiny import TinyViT
 
 
@@ -101,3 +101,18 @@ def test_it_goes_together_with_kept_features_adapters_and_recomputing(tmp_path: 
     moved = {name for name, weight in run.model.named_parameters() if not torch.equal(weight, before[name])}
     assert moved
     assert all(".crossattention." in name and ".lora_" in name for name in moved)
+
+
+def test_what_no_gradient_would_reach_stops_learning() -> None:
+    parts = torch.nn.ModuleDict({name: torch.nn.Linear(2, 2) for name in ("first", "second", "unused", "frozen")})
+    parts["frozen"].requires_grad_(False)
+    hidden = parts["frozen"](parts["first"](torch.ones(1, 2)))
+    output = parts["second"](hidden)
+    assert depended_on(hidden, parts) == {id(weight) for weight in parts["first"].parameters()}
+    freeze_unreached(output, parts)  # the graph of what was asked before is still there
+    assert {name for name, weight in parts.named_parameters() if weight.requires_grad} == {
+        f"{part}.{kind}" for part in ("first", "second") for kind in ("weight", "bias")
+    }
+    parts.requires_grad_(False)
+    freeze_unreached(output, parts)
+    assert not any(weight.requires_grad for weight in parts.parameters())

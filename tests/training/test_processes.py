@@ -121,3 +121,11 @@ def test_means_are_over_all_that_parts_are_means_over():
     counts = [{"a": 2.0, "b": 1.0}, {"a": 1.0, "b": 1.0}]
     assert processes.means(stats, counts) == pytest.approx({"a": 2.0, "b": 0.4})
     assert processes.means(stats[:1], counts[:1]) == {"a": 1.0, "b": 0.1}  # to the last bit
+
+
+def test_a_mean_over_nothing_is_left_out():
+    processes = Processes(Accelerator(cpu=True))
+    stats = [{"a": torch.tensor(0.0), "b": 0.25}, {"a": torch.tensor(3.0), "b": 0.75}]
+    counts = [{"a": 0.0, "b": 1.0}, {"a": 2.0, "b": 1.0}]
+    assert processes.means(stats, counts) == {"a": 3.0, "b": 0.5}
+    assert processes.means(stats[:1], counts[:1]) == {"b": 0.25}
