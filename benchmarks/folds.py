@@ -31,6 +31,9 @@ def scores_of(run: Path) -> dict[str, dict[str, float]]:
 def table(folds: Sequence[Mapping[str, Mapping[str, float]]]) -> list[str]:
     """The lines of the table, the best mean first."""
     measures = list(folds[0][OWN])
+    for fold in folds:
+        if fold.keys() != folds[0].keys() or list(fold[OWN]) != measures:
+            sys.exit("the runs were not measured by the same metrics: evaluate them alike")
     by = measures[-1]
 
     def values(whose: str, measure: str) -> list[float]:

@@ -117,7 +117,7 @@ class Contrastive(Algorithm):
         captions = draw_references(batch, self.captions_per_image, key)
         negatives, sources = self._negatives(batch, captions, key)
         device = self.model.device
-        texts = self.model.tokenize([*captions, *negatives], self.max_length).to(device)
+        texts = self.model.read([*captions, *negatives], self.max_length).to(device)
         own = texts.select(torch.arange(len(captions), device=device))
         image_ids = torch.tensor([image_number(image_id) for image_id in batch.image_ids], device=device)
         no_images = image_ids.new_full((len(negatives),), NO_IMAGE)

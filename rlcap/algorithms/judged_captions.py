@@ -148,7 +148,7 @@ class Preferences(Algorithm):
         items = [torch.tensor(lesson.places, device=device) for lesson in found]
         return Lessons(
             batch,
-            self.model.tokenize(texts, self.selection.max_length).to(device),
+            self.model.read(texts, self.selection.max_length).to(device),
             image_rows=torch.tensor(rows, device=device),
             items=pad_sequence(items, batch_first=True),
             mask=pad_sequence([torch.ones_like(own, dtype=torch.bool) for own in items], batch_first=True),

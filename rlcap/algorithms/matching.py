@@ -91,7 +91,7 @@ class TrueOrFalse(Algorithm):
         true = [Claim(place // self.captions_per_image, caption) for place, caption in enumerate(captions)]
         false = list(self.false(batch, true, key))
         device = self.model.device
-        tokens = self.model.tokenize([claim.caption for claim in (*true, *false)], self.max_length).to(device)
+        tokens = self.model.read([claim.caption for claim in (*true, *false)], self.max_length).to(device)
         return Claims(
             batch,
             tokens,
@@ -156,6 +156,8 @@ class Matching(TrueOrFalse):
         super().__init__(model, captions_per_image, max_length)
         if hardness < 0:
             raise UserError(f"hardness must be 0 (negatives at random) or more, got {hardness}")
+        if corruptions.per_caption:
+            _refuse_references(model)
         self.hardness = hardness
         self.corruptions = corruptions
         self._corruptor: Corruptor | None = None
@@ -191,7 +193,7 @@ class Matching(TrueOrFalse):
         training = model.training
         model.eval()
         encoded = model.encode(batch)
-        captions = model.tokenize([claim.caption for claim in true], self.max_length).to(device)
+        captions = model.read([claim.caption for claim in true], self.max_length).to(device)
         pairs = torch.cartesian_prod(torch.arange(len(batch)), torch.arange(len(true))).to(device)
         parts = [
             model.score(encoded.select(part[:, 0]), captions.select(part[:, 1]))
@@ -236,12 +238,22 @@ class Grammar(TrueOrFalse):
         for kind in kinds:
             if kind not in LINGUISTIC:
                 raise UserError(f"{kind!r} spoils no language: give some of {', '.join(LINGUISTIC)}, or take Matching")
+        _refuse_references(model)
         self.corruptions_per_caption = corruptions_per_caption
         self._corruptor = Corruptor(Vocabulary({}, {}, {}, {}), kinds)  # these kinds take no words from others
 
     def false(self, batch: Batch, true: Sequence[Claim], key: tuple[int, ...]) -> Iterable[Claim]:
         """The true captions, spoiled."""
         return _made_wrong(self._corruptor, batch, true, self.corruptions_per_caption, key)
+
+
+def _refuse_references(model: RewardModel) -> None:
+    """A corrupted caption is nearer to the reference it was made of than any good caption: the wrong thing to learn."""
+    if model.needs_references:
+        raise UserError(
+            f"{type(model).__name__} compares captions with references, which corrupted captions are made of: leave "
+            "corruptions out, or train one with references: false"
+        )
 
 
 def _made_wrong(

@@ -262,8 +262,6 @@ def truncate(caption: str, rng: np.random.Generator) -> str | None:
 
 
 def _split(caption: str) -> tuple[list[str], list[str]]:
-    """The words of a caption, and the full stop that stands apart or at the last one."""
-    found = caption.split()
-    if found and found[-1] in (".", "!", "?"):
-        return found[:-1], found[-1:]
-    return found, []
+    """The words of a caption, and the full stop at its end, apart or at the last one."""
+    found = caption.rstrip(" .!?").split()
+    return found, caption.split()[-1:] if caption.rstrip().endswith((" .", " !", " ?")) else []

@@ -6,7 +6,6 @@ judgements are described in :mod:`rlcap.data.judgement_files`.
 
 import hashlib
 import logging
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -120,7 +119,6 @@ class JudgedCaptions(CaptionDataset):
         images: where the images are from. The file names them by their ids, with or without ``.jpg`` or the like.
         division: how the judged images are divided; None leaves each in the split that ``images`` has it in. A split
             without any judged image is then that of ``images``: a policy that learns from judgements is measured on it.
-        margin: also compare captions of an image whose mean ratings differ by this much; None adds no comparisons.
         separate_captions: leave out of ``train`` the captions that are judged in another split, too. It costs most of
             the training part where every caption was shown with many photos: of Flickr8k's experts' four fifths, of its
             crowd's nearly all.
@@ -132,22 +130,14 @@ class JudgedCaptions(CaptionDataset):
         judgements: Path | str,
         images: CaptionDataset,
         division: Division | None = None,
-        margin: float | None = None,
         separate_captions: bool = False,
         columns: Columns | None = None,
     ) -> None:
-        if margin is not None and not (math.isfinite(margin) and margin >= 0):
-            raise UserError(f"margin must be 0 or more, got {margin}")
         self.path = Path(judgements)
         self.images = images
         self.synonyms = images.synonyms
         known = _known(images)
         judged = self._of_known(columns, ByImage(known))
-        if margin is not None:
-            judged = {
-                image: replace(own, comparisons=own.comparisons + own.rated_comparisons(margin))
-                for image, own in judged.items()
-            }
         splits = division.splits(list(judged)) if division else {image: known[image][0] for image in judged}
         parts = {name: {image: judged[image] for image in judged if splits[image] == name} for name in SPLITS}
         self.shared = {

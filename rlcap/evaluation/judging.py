@@ -63,24 +63,28 @@ class Judging(Measurement):
         super().__init__(model, options, dataset)
         self._called = type(model).__name__
         self._sees = isinstance(model, RewardModel) and model.needs_images
+        self._compares = isinstance(model, RewardModel) and model.needs_references
         self._false: dict[str, FalseCaptions] = {}
         self._by_metrics: dict[tuple[str, ...], dict[str, tuple[str, Float64[ndarray, " captions"]]]] = {}
 
     @property
     def usual_best(self) -> str:
         """Agreement with people where they judged validation images; else telling true captions from false ones."""
-        return self.names[0]
+        return self._own_names()[0]
 
     @property
     def names(self) -> Sequence[str]:
         """Agreement, of the model and of the metrics, where people judged validation images; matching; corruption."""
+        return self._own_names()
+
+    def _own_names(self) -> list[str]:
         records = self.dataset.records(self.options.validation)
         judged = [record for record in records if JUDGED in record.metadata]
         said = Said.of([record.metadata[JUDGED] for record in judged])
         agreement = [
             f"{name}/{number}" for name in (PEOPLE, *self._metrics_of(judged)) for number in said.numbers
         ]  # that of the model first, and of pairs before that of ratings
-        return [*agreement, *([MATCHING] if self._sees else []), CORRUPTION]
+        return [*agreement, *([MATCHING] if self._sees else []), *([] if self._compares else [CORRUPTION])]
 
     # --- scoring, in every process
 
@@ -113,7 +117,8 @@ class Judging(Measurement):
             "references": references,
             "judged": judged.captions if isinstance(judged, Judged) else (),
             "other": false.other(image_id, references) if self._sees else (),
-            **false.corrupted(image_id, references),
+            # a model that compares with references would be misled by the one that each was made of
+            **({} if self._compares else false.corrupted(image_id, references)),
         }
 
     # --- measuring, in the main process
@@ -151,7 +156,9 @@ class Judging(Measurement):
 
         compared = {MATCHING: ("other",), CORRUPTION: KINDS, **{f"corruption/{kind}": (kind,) for kind in KINDS}}
         for name, kinds in compared.items():
-            above = [own["references"][0] - false for own in predictions for kind in kinds for false in own[kind]]
+            above = [
+                own["references"][0] - false for own in predictions for kind in kinds for false in own.get(kind, ())
+            ]
             if above:
                 share = float(half_right(np.array(above, np.float64)).mean())
                 if name in (MATCHING, CORRUPTION):
@@ -226,7 +233,7 @@ def scores_of(model: RewardModel, batch: Batch, captions: Sequence[Sequence[str]
     for start in range(0, len(asked), CAPTIONS_AT_ONCE):
         part = asked[start : start + CAPTIONS_AT_ONCE]
         rows = torch.tensor([row for row, _ in part], device=model.device)
-        tokens = model.tokenize([caption for _, caption in part], LONGEST).to(model.device)
+        tokens = model.read([caption for _, caption in part], LONGEST).to(model.device)
         values += model.score(encoded.select(rows), tokens).tolist()
     found = dict(zip(asked, values, strict=True))
     return [[found[row, caption] for caption in own] for row, own in enumerate(captions)]

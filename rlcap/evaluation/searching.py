@@ -91,7 +91,7 @@ def embedded(model: DualEncoder, batch: Batch) -> list[dict[str, Any]]:
         return []
     captions = [caption for references in batch.references for caption in references]
     images = model.embed_images(batch).float().cpu().numpy()
-    texts = model.embed_texts(model.tokenize(captions, LONGEST).to(model.device)).float().cpu().numpy()
+    texts = model.embed_texts(model.read(captions, LONGEST).to(model.device)).float().cpu().numpy()
     ends = np.cumsum([len(references) for references in batch.references])
     return [
         {"image_id": image_id, IMAGE: images[row].copy(), CAPTIONS: own.copy()}

@@ -23,7 +23,7 @@ from rlcap.models import ProcessImages
 from rlcap.policies.freezing import depended_on, freeze_unreached
 from rlcap.policies.images import ImageProcessor
 from rlcap.policies.pretrained import fingerprint_of, no_progress_bars
-from rlcap.reward_models.base import RewardModel
+from rlcap.reward_models.base import RewardModel, readable
 from rlcap.types import Batch, Captions, Encoded, UserError
 
 SETTINGS_FILE = "settings.json"
@@ -126,7 +126,7 @@ class DualEncoder(RewardModel):
             return Captions(torch.zeros(0, 0, dtype=torch.long), torch.zeros(0, 0, dtype=torch.bool))
         tokens = self._reader(captions, max_length)
         mask = tokens.get("attention_mask", torch.ones_like(tokens["input_ids"]))
-        return Captions(tokens["input_ids"], mask.bool())
+        return readable(Captions(tokens["input_ids"].long(), mask.bool()), self.tokenizer.pad_token_id)
 
     @property
     def process_images(self) -> ProcessImages:

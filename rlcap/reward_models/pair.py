@@ -162,7 +162,7 @@ class PairScorer(RewardModel):
                 "give some, or train one with references: false"
             )
         texts = [reference for references in batch.references for reference in references]
-        captions = self.tokenize(texts, LONGEST).to(states.device)
+        captions = self.read(texts, LONGEST).to(states.device)
         vectors = torch.cat([self._texts(captions), token_digest(captions.token_ids, captions.mask)[:, None]], dim=1)
         firsts = [sum(counts[:image]) for image in range(len(counts))]
         rows = [
@@ -173,7 +173,8 @@ class PairScorer(RewardModel):
     # --- captions
 
     def tokenize(self, captions: Sequence[str], max_length: int) -> Captions:
-        return self.dual_encoder.tokenize(captions, max_length)
+        """With references never cut short of what the model reads: a caption would not be known for one of them."""
+        return self.dual_encoder.tokenize(captions, LONGEST if self.needs_references else max_length)
 
     def _texts(self, captions: Captions) -> Float[Tensor, "captions width"]:
         """The unit embedding of each caption."""

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Literal
+from threading import Lock
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,6 +25,8 @@ PENALTIES: Mapping[str, Lowered] = {"deviation": lower_confidence, "variance": u
 
 States = tuple[Tensor, ...]
 """What each model makes of an image, without its captions: regions times width."""
+
+IMAGES_AT_ONCE = 16  # batches of images whose states are held at a time, beside those that are remembered
 
 Pair = tuple[int, str]
 """The place of an image among those of a call, and a caption of it."""
@@ -68,8 +71,8 @@ class LearnedReward(Reward):
             raise RewardError(
                 f"one model cannot disagree with itself: give several, or leave disagreement {disagreement} out"
             )
-        if max_length < 1 or batch_size < 1:
-            raise RewardError(f"max_length and batch_size must be 1 or more, got {max_length} and {batch_size}")
+        if max_length < 3 or batch_size < 1:
+            raise RewardError(f"max_length must be 3 or more and batch_size 1, got {max_length} and {batch_size}")
         self.models = [load_reward_model(place).eval().requires_grad_(False) for place in places]
         self.needs_images = any(model.needs_images for model in self.models)
         self.needs_references = any(model.needs_references for model in self.models)
@@ -81,6 +84,16 @@ class LearnedReward(Reward):
         self.device = torch.device("cpu")
         self._called = "+".join(_called(place, model) for place, model in zip(places, self.models, strict=True))
         self._states: Kept[Hashable, States] = Kept(remembered_images)
+        self._alone = Lock()  # what is remembered, and fast tokenizers, bear one thread at a time
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs: all but the lock."""
+        return {name: value for name, value in self.__dict__.items() if name != "_alone"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take it over, with a lock of its own."""
+        self.__dict__ |= state
+        self._alone = Lock()
 
     def to(self, device: str) -> None:
         self.device = torch.device(device)
@@ -115,19 +128,29 @@ class LearnedReward(Reward):
         images = {key: place for place, key in enumerate(rows)}
         every = [(images[key], caption) for key, caption in zip(keys, candidates.captions, strict=True)]
         pairs = {pair: place for place, pair in enumerate(dict.fromkeys(every))}
+        by_image: list[list[Pair]] = [[] for _ in rows]
+        for pair in pairs:
+            by_image[pair[0]].append(pair)
+        of_pairs = np.zeros((len(self.models), len(pairs)))
+        at_once = IMAGES_AT_ONCE * self.batch_size
+        with self._judging(), self._alone:
+            for start in range(0, len(rows), at_once):  # not all images' states are held at a time
+                own = [pair for image in by_image[start : start + at_once] for pair in image]
+                states = self._see(candidates, dict(islice(rows.items(), start, start + at_once)), lasting)
+                asked = [(image - start, caption) for image, caption in own]
+                for number, model in enumerate(self.models):
+                    scores = self._score(model, [each[number] for each in states], asked)
+                    of_pairs[number, [pairs[pair] for pair in own]] = scores.double().cpu().numpy()
+        return of_pairs[:, [pairs[pair] for pair in every]]
+
+    def _see(self, candidates: Candidates, rows: Mapping[Hashable, int], lasting: bool) -> list[States]:
+        """What the models make of some images, remembered or made now, given a row of each."""
         firsts = list(rows.values())
 
         def make(places: list[int]) -> list[States]:
             return list(self._encode(candidates, [firsts[place] for place in places]))
 
-        with self._judging():
-            states = self._states(list(rows), make) if lasting else make(list(range(len(firsts))))
-            scores = [
-                self._score(model, [each[number] for each in states], list(pairs))
-                for number, model in enumerate(self.models)
-            ]
-        of_pairs: Float64[np.ndarray, "models pairs"] = torch.stack(scores).double().cpu().numpy()
-        return of_pairs[:, [pairs[pair] for pair in every]]
+        return self._states(list(rows), make) if lasting else make(list(range(len(firsts))))
 
     # --- images
 
@@ -177,7 +200,7 @@ class LearnedReward(Reward):
                 images = {image: place for place, image in enumerate(dict.fromkeys(pairs[each][0] for each in chosen))}
                 seen = Encoded(torch.stack([states[image] for image in images]).to(self.device))
                 encoded = seen.select(torch.tensor([images[pairs[each][0]] for each in chosen], device=self.device))
-                captions = model.tokenize([pairs[each][1] for each in chosen], self.max_length).to(self.device)
+                captions = model.read([pairs[each][1] for each in chosen], self.max_length).to(self.device)
                 scores[chosen] = self._judge(model, encoded, captions)
         return scores
 

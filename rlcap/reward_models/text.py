@@ -17,7 +17,7 @@ from rlcap.errors import UserError
 from rlcap.models import ProcessImages
 from rlcap.policies.freezing import freeze_unreached
 from rlcap.policies.pretrained import no_progress_bars
-from rlcap.reward_models.base import RewardModel
+from rlcap.reward_models.base import RewardModel, readable
 from rlcap.reward_models.heads import ScalarHead, load_own_weights, save_own_weights
 from rlcap.reward_models.visual_semantic import load_text_encoder
 from rlcap.reward_models.words import WordEncoder, word_encoder, word_tokenizer
@@ -115,11 +115,7 @@ class TextScorer(RewardModel):
         empty = torch.zeros(len(captions), 0, dtype=torch.long)
         token_ids = tokens.get("input_ids", empty).long()
         mask = tokens.get("attention_mask", empty).bool()
-        if token_ids.shape[1] == 0:  # an empty caption, of a tokenizer without special tokens
-            token_ids = torch.full((len(captions), 1), self.tokenizer.pad_token_id)
-            mask = torch.zeros(len(captions), 1, dtype=torch.bool)
-        mask[:, 0] |= ~mask.any(dim=1)
-        return Captions(token_ids, mask)
+        return readable(Captions(token_ids, mask), self.tokenizer.pad_token_id)
 
     def score(self, encoded: Encoded, captions: Captions) -> Float[Tensor, " captions"]:
         numbers: Tensor = self.head(self._states(captions))

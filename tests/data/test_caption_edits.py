@@ -108,6 +108,9 @@ def test_how_it_is_said() -> None:
         assert shuffled.endswith(" .")
         assert Counter(shuffled.split()) == Counter(caption.split())
     assert every(shuffle_words, "a dog") == {None}
+    attached = every(shuffle_words, "A man with a dog.")
+    assert {Counter(str(text).split()).total() for text in attached} == {5}
+    assert not any("." in str(text) for text in attached)  # nor does it move into the middle
     assert every(truncate, caption) == {"A man with", "A man with a"}
     assert every(truncate, "red dogs run") == {None}
     repeated = every(repeat_words, "A dog runs", draws=200)

@@ -276,15 +276,13 @@ def test_mistakes_in_divisions(tmp_path: Path, shapes: Shapes) -> None:
     path = written(tmp_path / "judged.jsonl", LINES[:1])
     with pytest.raises(UserError, match=r"holds . of 1 judged images: use fewer folds"):
         JudgedCaptions(path, shapes, Division(folds=2))
-    with pytest.raises(UserError, match="margin must be 0 or more"):
-        JudgedCaptions(path, shapes, margin=-1.0)
 
 
 def test_flickr8k_experts(real_data: Path) -> None:
     photos = Karpathy(real_data / "flickr8k" / "dataset_flickr8k.json.gz", real_data / "flickr8k" / "images")
     table = real_data / "human" / "flickr8k_expert.csv"
     columns = Columns(where=("caption_is_own_reference=0",))
-    data = JudgedCaptions(table, photos, Division(folds=5, fold=1), margin=1.0, columns=columns)
+    data = JudgedCaptions(table, photos, Division(folds=5, fold=1), columns=columns)
     records = {record.image_id: record for split in ("train", "val", "test") for record in data.records(split)}
     assert len(records) == 1000
     assert sum(len(record.metadata["judged"].captions) for record in records.values()) == 5664
@@ -295,7 +293,7 @@ def test_flickr8k_experts(real_data: Path) -> None:
     place = judged.captions.index(given.captions[3].text)
     assert tuple(rating.value for rating in judged.ratings if rating.caption == place) == given.ratings[3]
     means = judged.mean_ratings()
-    for own in judged.comparisons:
+    for own in judged.rated_comparisons(1.0):
         assert means[own.winner] - means[own.loser] > 0.999  # type: ignore[operator]
     assert data.shared[("train", "test")] > 100  # every caption was shown with several photos
     parts = [[record.metadata["judged"] for record in data.records(split)] for split in ("train", "test")]

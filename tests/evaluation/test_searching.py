@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from rlcap.data.base import Record
+from rlcap.data.judged import Comparison, Judged
+from rlcap.data.judgements import JUDGED
 from rlcap.data.loader import loader
 from rlcap.data.shapes import Shapes
 from rlcap.errors import UserError
@@ -151,3 +153,14 @@ def test_what_is_said_of_a_number(model: TinyDualEncoder, dataset: Scenes) -> No
     measurement = measurement_of(model, EvaluationOptions(), whole)
     scores = measurement.score(measurement.predict(model, batches, "val", list, nothing), "val").scores
     assert scores[MEAN_RECALL]["signature"].startswith("retrieval|captions:5|images:3|v:")
+
+
+def test_the_best_of_what_people_judged_is_what_agrees_with_them(model: TinyDualEncoder, dataset: Scenes) -> None:
+    class JudgedScenes(Scenes):
+        def records(self, split: str) -> list[Record]:
+            judged = Judged(("a red circle", "a star"), comparisons=(Comparison(0, 1),))
+            return [replace(record, metadata={**record.metadata, JUDGED: judged}) for record in super().records(split)]
+
+    assert measurement_of(model, EvaluationOptions(), dataset).usual_best == MEAN_RECALL
+    judged = JudgedScenes(train=20, val=IMAGES, test=1)
+    assert measurement_of(model, EvaluationOptions(), judged).usual_best == "preference/accuracy"

@@ -8,6 +8,11 @@ import scorers
 import torch
 from tiny_models import build_clip
 
+from rlcap.algorithms.matching import Grammar, Matching
+from rlcap.data.negatives import Corruptions
+from rlcap.data.shapes import Shapes
+from rlcap.evaluation.evaluate import EvaluationOptions
+from rlcap.evaluation.kinds import measurement_of
 from rlcap.reward_models.base import load_reward_model
 from rlcap.reward_models.dual_encoder import PretrainedDualEncoder
 from rlcap.reward_models.pair import PairScorer, nearest_other, token_digest
@@ -113,3 +118,29 @@ def test_it_learns_on_the_kept_features_of_a_saved_dual_encoder(tmp_path):
     for name, weight in dual.state_dict().items():
         assert torch.equal(weight, model.dual_encoder.state_dict()[name])
     assert model.head.layers[-1].weight.abs().max() > 0  # it started with 0
+
+
+def test_with_references_no_corrupted_captions_are_learned_from_or_measured():
+    """They are nearest to the very reference that they were made of."""
+    model = scorers.pair(references=True)
+    with pytest.raises(UserError, match="compares captions with references, which corrupted captions are made of"):
+        Matching(model, corruptions=Corruptions(per_caption=1))
+    with pytest.raises(UserError, match="leave corruptions out"):
+        Grammar(model)
+    scenes = Shapes(train=8, val=8, test=8)
+    assert list(measurement_of(model, EvaluationOptions(), scenes).names) == ["matching/accuracy"]
+    assert measurement_of(scorers.pair(), EvaluationOptions(), scenes).names[-1] == "corruption/accuracy"
+
+
+def test_a_reference_is_known_however_short_captions_are_cut():
+    model = scorers.pair(references=True)
+    long = "the red cat sits here the red cat sits here"
+    assert torch.equal(model.read([long], 3).token_ids, model.read([long], 100).token_ids)
+
+
+@pytest.mark.parametrize("build", [scorers.pair, scorers.text, scorers.captioner])
+def test_a_full_stop_at_the_end_tells_nothing(build):
+    model = build()
+    with_stop, without = (model.read([f"the cat sits{end}"], 16) for end in (" .", ""))
+    assert torch.equal(with_stop.token_ids, without.token_ids)
+    assert torch.equal(model.read(["the cat sits."], 16).token_ids, without.token_ids)

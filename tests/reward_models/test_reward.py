@@ -163,7 +163,7 @@ def test_mistakes_of_the_user_are_told(tmp_path):
         ({"directories": []}, "no models"),
         ({"directories": place, "disagreement": 0.5}, "cannot disagree"),
         ({"directories": [place, place], "disagreement": -1.0}, "0 or more"),
-        ({"directories": place, "batch_size": 0}, "must be 1 or more"),
+        ({"directories": place, "batch_size": 0}, "batch_size 1, got 64 and 0"),
         ({"directories": place, "remembered_images": -1}, "0 or more"),
     ):
         with pytest.raises(RewardError, match=words):
