@@ -1,6 +1,6 @@
 """How much of people's preferences is learned from how many comparisons: a Markdown table, and a figure if asked for.
 
-    python benchmarks/comparisons.py runs/comparisons/* [--figure curve.svg]
+    python -m benchmarks.comparisons runs/comparisons/* [--figure curve.svg]
 
 A run per number of comparisons and seed, of reward models on simulated judgements. Runs of one number are averaged; the
 spread is from the lowest to the highest.

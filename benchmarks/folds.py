@@ -1,6 +1,6 @@
 """The mean of each score over the folds of a cross-validation, as a Markdown table.
 
-    python benchmarks/folds.py runs/judgements/fold-*
+    python -m benchmarks.folds runs/judgements/fold-*
 
 A run per fold, each tested on its own part: the spread is the standard deviation over folds, and the last column tells
 in how many folds the model ("preference") is better than the metric of that row on the same captions.
@@ -53,7 +53,7 @@ def table(folds: Sequence[Mapping[str, Mapping[str, float]]]) -> list[str]:
 def main() -> None:
     """Print the table of the runs named."""
     if len(sys.argv) < 3:
-        sys.exit("usage: python benchmarks/folds.py RUN RUN...: a run for each fold")
+        sys.exit("usage: python -m benchmarks.folds RUN RUN...: a run for each fold")
     print("\n".join(table([scores_of(Path(run)) for run in sys.argv[1:]])))
 
 

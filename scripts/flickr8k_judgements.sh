@@ -24,4 +24,4 @@ for fold in 0 1 2 3 4; do
     fi
     runs+=("$run")
 done
-python "$(dirname "$0")/../benchmarks/folds.py" "${runs[@]}"
+python -P "$(dirname "$0")/../benchmarks/folds.py" "${runs[@]}"

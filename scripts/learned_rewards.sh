@@ -49,5 +49,5 @@ for comparisons in ${COMPARISONS:-250 1000 4000 16000}; do
             --data.init_args.comparisons "$comparisons" --data.init_args.seed "$seed" "$@" --training.seed "$seed"
     done
 done
-python "$here/../benchmarks/comparisons.py" "$own"/comparisons/* --figure "$own/comparisons.svg"
+python -P "$here/../benchmarks/comparisons.py" "$own"/comparisons/* --figure "$own/comparisons.svg"
 "$here/compare_baselines.sh" "$configs/compare/learned_reward" runs/compare_learned_reward $seeds "$@"
