@@ -1,6 +1,7 @@
 """One process or many: how they are set up, and how numbers are brought together."""
 
 import atexit
+import gc
 import importlib.util
 import os
 from collections.abc import Mapping, Sequence
@@ -62,8 +63,12 @@ def accelerator_of(options: TrainingOptions, folder: Path) -> Accelerator:
 
 
 def _part() -> None:
-    """Leave the other processes in order: the threads that talk to them may crash an interpreter that ends first."""
+    """Leave the other processes in order: the threads that talk to them may crash an interpreter that ends first.
+
+    Wrapped modules hold on to those threads, and are freed only when garbage is collected.
+    """
     if torch.distributed.is_initialized():
+        gc.collect()
         torch.distributed.destroy_process_group()
 
 

@@ -11,7 +11,6 @@ import os
 import sys
 from pathlib import Path
 
-import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
 
@@ -50,4 +49,3 @@ if __name__ == "__main__":
     arrange(kind, trainings.parent)
     for arguments in json.loads(trainings.read_text()):
         main(["train", *arguments])
-    torch.distributed.destroy_process_group()
