@@ -4,8 +4,8 @@
 #
 #   scripts/learned_rewards.sh [SEEDS] [OPTION...]
 #
-# SEEDS are "0 1 2" unless given; options, such as --training.steps 100, go to every run. Everything lies under runs/, as the configurations name it. A
-# run that was stopped goes on where it was; a finished one is not run again.
+# SEEDS are "0 1 2" unless given; options, such as --training.steps 100, go to every run. Everything lies under runs/, as
+# the configurations name it. A run that was stopped goes on where it was; a finished one is not run again.
 set -euo pipefail
 
 here=$(dirname "$0") seeds=

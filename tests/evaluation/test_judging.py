@@ -60,11 +60,17 @@ class Words(RewardModel):
         return encoded.states[:, 0, 0] * captions.mask.sum(dim=1)
 
     def save_files(self, directory: Path) -> None:
-        raise NotImplementedError
+        settings = {"sees": self.needs_images, "factor": self.factor.item(), "shift": self.shift.item()}
+        (directory / "settings.json").write_text(json.dumps(settings))
 
     @classmethod
     def load_files(cls, directory: Path) -> "Words":
-        raise NotImplementedError
+        settings = json.loads((directory / "settings.json").read_text())
+        model = cls(settings["sees"])
+        with torch.no_grad():
+            model.factor.fill_(settings["factor"])
+            model.shift.fill_(settings["shift"])
+        return model
 
 
 ONE, TWO, THREE, FOUR = ("a dog", "a dog runs", "a dog runs fast", "a dog runs fast there")
@@ -109,6 +115,15 @@ def measured(
     predictions = measurement.predict(model, batches, "val", list, lambda images: None)
     assert model.training
     return measurement, measurement.score(predictions, "val")
+
+
+def test_the_zero_that_was_measured_is_kept(tmp_path: Path) -> None:
+    model = Words().eval()
+    model.measured({REFERENCE_MEAN: 1.5})
+    model.save(tmp_path)
+    saved = Words.load_files(tmp_path).eval()
+    encoded, captions = Encoded(torch.ones(1, 1, 1)), model.read(["a dog runs ."], 8)
+    assert saved.reward(encoded, captions).item() == model.reward(encoded, captions).item() == 3 - 1.5
 
 
 def test_agreement_with_people_is_that_by_hand() -> None:
