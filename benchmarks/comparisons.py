@@ -16,8 +16,8 @@ from typing import Any
 
 import yaml
 
+from rlcap.reporting.drawing.svg import Figure, method_mark
 from rlcap.reporting.figures import render
-from rlcap.reporting.svg import Figure, method_mark
 
 OWN, OTHERS = "preference/accuracy", "CIDEr-D/accuracy"
 

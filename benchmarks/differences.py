@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rlcap.reporting.statistics import paired_bootstrap
+from rlcap.reporting.statistics.bootstrap import paired_bootstrap
 
 
 def scores_of(run: Path, metric: str) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Reports of run folders. Reads what runs have written and needs no torch."""
 
-from rlcap.reporting.files import ReportError
-from rlcap.reporting.render import write_report
+from rlcap.reporting.reading.files import ReportError
+from rlcap.reporting.write import write_report
 
 __all__ = ["ReportError", "write_report"]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlcap.reporting.runs import Run
-from rlcap.reporting.statistics import PairedDifference, paired_bootstraps
+from rlcap.reporting.reading.runs import Run
+from rlcap.reporting.statistics.bootstrap import PairedDifference, paired_bootstraps
 from rlcap.reporting.tables import Cell, Table, number
 
 

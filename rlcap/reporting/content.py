@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rlcap.reporting.comparison import same_images
-from rlcap.reporting.runs import Run, Score
+from rlcap.reporting.reading.runs import Run, Score
 from rlcap.reporting.tables import MISSING, Cell, Table, duration, number
 
 STATISTICS = {

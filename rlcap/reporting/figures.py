@@ -1,16 +1,15 @@
 """Figures of runs, drawn with numbers alone: names and keys from files stand in the page around them."""
 
-import io
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from rlcap.reporting.runs import COUNTERS, Run, Series
-from rlcap.reporting.svg import INK, MUTED, PHASE_COLOURS, RULE, Figure, Mark, bare, run_mark
+from rlcap.reporting.drawing.canvas import render, slug_of
+from rlcap.reporting.drawing.svg import INK, MUTED, PHASE_COLOURS, Figure, Mark, run_mark
+from rlcap.reporting.reading.runs import COUNTERS, Run, Series
 
 # A curve of more points is drawn as the lowest and highest of each of half as many bins.
 MOST_POINTS = 1000
@@ -175,47 +174,6 @@ def _draw_curve(key: str, slug: str, runs: Sequence[Run]) -> Figure:
     )
     marks = tuple(mark for mark, _ in present)
     return Figure(slug, key, figure_group(key), render(draw, 360, 180), 360, 180, marks, f"{key} by step: {ends}")
-
-
-def render(draw: Callable[[Any], None], width: int, height: int) -> str:
-    """What the function draws on axes of the report's style, as SVG without its outer element."""
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure as Canvas
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    # Text stays text, and ids come from the content: the same runs give the same bytes.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "rlcap", "text.usetex": False}):
-        canvas = Canvas(figsize=(width / 72, height / 72), layout="constrained")
-        canvas.patch.set_visible(False)
-        axes = canvas.subplots()
-        axes.patch.set_visible(False)
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.spines["bottom"].set_color(RULE)
-        axes.tick_params(length=0, labelsize=10, labelcolor=MUTED, pad=5)
-        axes.grid(axis="both", color=RULE, linewidth=0.7)
-        axes.grid(axis="x", visible=False)
-        axes.set_axisbelow(True)
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(5))
-            axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
-        draw(axes)
-        text = io.StringIO()
-        FigureCanvasSVG(canvas).print_svg(text, metadata={"Date": None, "Creator": None})
-    return bare(text.getvalue())
-
-
-def _tick(value: float) -> str:
-    if abs(value) >= 1000:
-        for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-            if abs(value) >= size:
-                return f"{value / size:g}{suffix}".replace("-", "−")
-    return f"{value:g}".replace("-", "−")
-
-
-def slug_of(text: str) -> str:
-    """The text as part of a file's name."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or "quantity"
 
 
 def groups(figures: Iterable[Figure]) -> dict[str, list[Figure]]:

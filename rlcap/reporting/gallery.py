@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rlcap.reporting.runs import Run
+from rlcap.reporting.reading.runs import Run
 
 _WIDEST = 320
 _MOST_PIXELS = 40_000_000

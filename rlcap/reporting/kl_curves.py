@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from rlcap.reporting.figures import HELD_OUT, figure_group, moving_average, smoothing_window
 from rlcap.reporting.method_figures import band_of
-from rlcap.reporting.runs import Run, Series
+from rlcap.reporting.reading.runs import Run, Series
 
 KL, REWARD, TRAINING_REWARD = "policy/kl", "reward/sampled", "training reward"
 

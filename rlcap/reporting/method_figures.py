@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from rlcap.reporting.drawing.canvas import render, slug_of
+from rlcap.reporting.drawing.svg import Figure, Mark, method_mark
 from rlcap.reporting.figures import (
     HELD_OUT,
     MOST_FIGURES,
@@ -18,13 +20,10 @@ from rlcap.reporting.figures import (
     curve_keys,
     figure_group,
     moving_average,
-    render,
-    slug_of,
     smoothing_window,
 )
 from rlcap.reporting.methods import Method
-from rlcap.reporting.runs import Series
-from rlcap.reporting.svg import Figure, Mark, method_mark
+from rlcap.reporting.reading.runs import Series
 
 GROUP = "Methods over seeds"
 _MAIN = ("policy/kl", "policy/entropy", "gradient/variance")

@@ -11,9 +11,9 @@ import numpy as np
 
 from rlcap.reporting.comparison import Comparison
 from rlcap.reporting.figures import HELD_OUT, figure_group
-from rlcap.reporting.files import clean
 from rlcap.reporting.methods import Method
-from rlcap.reporting.runs import Run
+from rlcap.reporting.reading.files import clean
+from rlcap.reporting.reading.runs import Run
 from rlcap.reporting.tables import Cell, Table, number, significant
 
 TITLE = "Methods over seeds"

@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlcap.reporting.files import as_mapping
-from rlcap.reporting.runs import Run
+from rlcap.reporting.reading.files import as_mapping
+from rlcap.reporting.reading.runs import Run
 
 # More runs than this are shown by their methods, where a page cannot hold them one by one.
 MOST_RUNS = 8

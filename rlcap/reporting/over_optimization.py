@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from rlcap.reporting.content import STATISTICS
-from rlcap.reporting.figures import SMOOTHED_FROM, SMOOTHED_OVER, render, slug_of
-from rlcap.reporting.files import as_mapping, clean
+from rlcap.reporting.drawing.canvas import render, slug_of
+from rlcap.reporting.drawing.svg import MUTED, Figure, Mark
+from rlcap.reporting.figures import SMOOTHED_FROM, SMOOTHED_OVER
 from rlcap.reporting.kl_curves import REWARD, TRAINING_REWARD, Curve, Trace, curve_of, fell, traces_of
 from rlcap.reporting.method_figures import Band, number_the_ends
 from rlcap.reporting.methods import Method
-from rlcap.reporting.runs import Run
-from rlcap.reporting.svg import MUTED, Figure, Mark
+from rlcap.reporting.reading.files import as_mapping, clean
+from rlcap.reporting.reading.runs import Run
 from rlcap.reporting.tables import Cell, Table, number, significant
 
 TITLE = "Over-optimisation"

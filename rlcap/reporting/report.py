@@ -7,15 +7,15 @@ import numpy as np
 
 from rlcap.reporting.comparison import Comparison, change_table, compare, incomparable
 from rlcap.reporting.content import remarks, run_table, score_table, statistics_table
+from rlcap.reporting.drawing.svg import Figure, Mark, method_mark, run_mark
 from rlcap.reporting.figures import draw_curves, draw_phases, drawing_notes
 from rlcap.reporting.gallery import Shelf, choose_shelves
 from rlcap.reporting.method_figures import band_notes, draw_main, draw_others
 from rlcap.reporting.method_table import method_columns, method_csv, method_table
 from rlcap.reporting.methods import MOST_RUNS, Method, group_runs, worth_grouping
 from rlcap.reporting.over_optimization import OverOptimization, over_optimization
-from rlcap.reporting.runs import Run
+from rlcap.reporting.reading.runs import Run
 from rlcap.reporting.settings import settings_table
-from rlcap.reporting.svg import Figure, Mark, method_mark, run_mark
 from rlcap.reporting.tables import Table
 
 

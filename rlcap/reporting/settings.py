@@ -3,8 +3,8 @@
 import reprlib
 from collections.abc import Sequence
 
-from rlcap.reporting.files import as_mapping
-from rlcap.reporting.runs import Run
+from rlcap.reporting.reading.files import as_mapping
+from rlcap.reporting.reading.runs import Run
 from rlcap.reporting.tables import MISSING, Cell, Table
 
 _MOST_SETTINGS = 80

@@ -14,7 +14,7 @@ from rlcap.reporting.figures import (
     smoothing_window,
     thin,
 )
-from rlcap.reporting.runs import Evaluation, Run, Series, read_runs
+from rlcap.reporting.reading.runs import Evaluation, Run, Series, read_runs
 
 
 def a_run(folder, curves, timings, name="run"):

@@ -5,7 +5,7 @@ import numpy as np
 from PIL import Image
 
 from rlcap.reporting.gallery import choose_shelves, marked_words, picture_uri
-from rlcap.reporting.runs import read_runs
+from rlcap.reporting.reading.runs import read_runs
 
 
 def test_words_without_a_counterpart_are_marked():

@@ -9,10 +9,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from rlcap.reporting.drawing.svg import METHOD_COLOURS, method_mark
 from rlcap.reporting.method_figures import Band, band_of, draw_main, draw_others, frame_of, spread_out
 from rlcap.reporting.methods import Method
-from rlcap.reporting.runs import Evaluation, Run, Series
-from rlcap.reporting.svg import METHOD_COLOURS, method_mark
+from rlcap.reporting.reading.runs import Evaluation, Run, Series
 
 
 def series(steps, values):
@@ -151,7 +151,7 @@ def contrast(one, other):
 
 def themes():
     """The colours of methods in the light and in the dark theme, each with its paper."""
-    sheets = files("rlcap.reporting").joinpath("page.css").read_text(encoding="utf-8").split("@media", 2)[:2]
+    sheets = files("rlcap.reporting.page").joinpath("page.css").read_text(encoding="utf-8").split("@media", 2)[:2]
     return [
         (re.search(r"--paper: (#\w+)", sheet)[1], [re.search(rf"--method-{n}: (#\w+)", sheet)[1] for n in range(12)])
         for sheet in sheets

@@ -12,7 +12,7 @@ from rlcap.reporting import write_report
 from rlcap.reporting.comparison import compare
 from rlcap.reporting.method_table import method_columns, method_csv, method_table
 from rlcap.reporting.methods import group_runs
-from rlcap.reporting.runs import read_runs
+from rlcap.reporting.reading.runs import read_runs
 
 STEEP = [{"step": 0, "val/CIDEr-D": 1.0, "gradient/variance": 8.0}, {"step": 10, "policy/kl": 2.0, "captions": 60}]
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from rlcap.reporting import write_report
+from rlcap.reporting.drawing.svg import MUTED, method_mark
 from rlcap.reporting.kl_curves import Trace, at_steps, curve_of, fell, kl_at, traces_of
 from rlcap.reporting.methods import Method
 from rlcap.reporting.over_optimization import over_optimization, panel_keys
-from rlcap.reporting.runs import Evaluation, Run, Series
-from rlcap.reporting.svg import MUTED, method_mark
+from rlcap.reporting.reading.runs import Evaluation, Run, Series
 
 KL = {"policy/kl": ([1, 11, 21, 31], [0.0, 1.0, 4.0, 9.0])}  # of the policies after 0, 10, 20 and 30 steps
 REWARD = {"reward/sampled": ([1, 31], [0.0, 3.0])}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rlcap.reporting import ReportError
-from rlcap.reporting.runs import read_runs, run_names
+from rlcap.reporting.reading.runs import read_runs, run_names
 
 
 def read(folder, split="test"):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rlcap.reporting.statistics import paired_bootstrap, paired_bootstraps
+from rlcap.reporting.statistics.bootstrap import paired_bootstrap, paired_bootstraps
 
 
 def test_counts_and_means_by_hand():
@@ -70,7 +70,7 @@ def test_the_generator_decides_the_interval_and_blocks_do_not(monkeypatch):
     whole = paired_bootstrap(before, after, np.random.default_rng(7), resamples=1000)
     assert whole == paired_bootstrap(before, after, np.random.default_rng(7), resamples=1000)
     assert whole != paired_bootstrap(before, after, np.random.default_rng(8), resamples=1000)
-    monkeypatch.setattr("rlcap.reporting.statistics._CELLS", 40 * 7)
+    monkeypatch.setattr("rlcap.reporting.statistics.bootstrap._CELLS", 40 * 7)
     blocks = paired_bootstrap(before, after, np.random.default_rng(7), resamples=1000)
     assert [blocks.low, blocks.high] == pytest.approx([whole.low, whole.high], rel=1e-12)
 

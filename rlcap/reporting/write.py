@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlcap.reporting.files import ReportError, write_aside
-from rlcap.reporting.markdown import render_markdown, render_table
-from rlcap.reporting.page import render_page
+from rlcap.reporting.page.html import render_page
+from rlcap.reporting.page.markdown import render_markdown, render_table
+from rlcap.reporting.reading.files import ReportError, write_aside
+from rlcap.reporting.reading.runs import read_runs
 from rlcap.reporting.report import build_report
-from rlcap.reporting.runs import read_runs
 
 MAIN_METRIC = "CIDEr-D"
 _SEED = 0

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 
-from rlcap.reporting.files import clean
+from rlcap.reporting.reading.files import clean
 
 # The light theme's colours, as drawn; on the page each becomes the variable, which the dark theme sets anew.
 VARIABLES: Mapping[str, str] = {

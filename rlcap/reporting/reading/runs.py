@@ -10,7 +10,7 @@ from urllib.parse import quote
 import numpy as np
 from jaxtyping import Float
 
-from rlcap.reporting.files import ReportError, as_count, as_mapping, as_number, read_lines, read_mapping
+from rlcap.reporting.reading.files import ReportError, as_count, as_mapping, as_number, read_lines, read_mapping
 
 # Columns of metrics.jsonl that say when a row was written, not what was measured.
 COUNTERS = ("step", "epoch", "images", "captions")

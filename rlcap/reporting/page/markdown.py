@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from html import escape
 
 from rlcap.reporting.comparison import change, evidence, verdict
+from rlcap.reporting.drawing.svg import Figure, Mark, shorten
 from rlcap.reporting.figures import groups
 from rlcap.reporting.gallery import Example
 from rlcap.reporting.report import Report
-from rlcap.reporting.svg import Figure, Mark, shorten
 from rlcap.reporting.tables import Table, number
 
 _LONGEST = 300

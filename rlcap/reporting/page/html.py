@@ -5,13 +5,13 @@ from html import escape
 from importlib.resources import files
 
 from rlcap.reporting.comparison import Comparison, evidence, verdict
+from rlcap.reporting.drawing.svg import Figure, Mark
 from rlcap.reporting.figures import groups
-from rlcap.reporting.files import clean
 from rlcap.reporting.gallery import Example, Line, Shelf
 from rlcap.reporting.methods import MOST_RUNS
 from rlcap.reporting.over_optimization import TITLE, OverOptimization
+from rlcap.reporting.reading.files import clean
 from rlcap.reporting.report import MethodSection, Report
-from rlcap.reporting.svg import Figure, Mark
 from rlcap.reporting.tables import Cell, Table, number
 
 # Nothing is fetched, run or sent: pictures are data: URIs, styles are in the page, and there is no script.
@@ -46,7 +46,7 @@ def render_page(report: Report) -> str:
     body = "".join(
         f'<section id="{anchor}"><h2>{heading}</h2>{content}</section>' for anchor, heading, content in shown
     )
-    style = files("rlcap.reporting").joinpath("page.css").read_text(encoding="utf-8")
+    style = files("rlcap.reporting.page").joinpath("page.css").read_text(encoding="utf-8")
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
