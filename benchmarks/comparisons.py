@@ -16,8 +16,8 @@ from typing import Any
 
 import yaml
 
-from rlcap.reporting.drawing.svg import Figure, method_mark
-from rlcap.reporting.figures import render
+from rlcap.reporting.drawing.canvas import render
+from rlcap.reporting.drawing.svg import Figure, marks_of
 
 OWN, OTHERS = "preference/accuracy", "CIDEr-D/accuracy"
 
@@ -34,7 +34,7 @@ def read(run: Path) -> tuple[int, dict[str, float]]:
 
 def curve(found: dict[int, list[float]], other: float, runs: int) -> Figure:
     """Accuracy against the number of comparisons, with the range over seeds, and CIDEr-D's as a line."""
-    own, reference = method_mark(2, "reward model"), method_mark(0, "CIDEr-D, which reads five references")
+    reference, own = marks_of(["CIDEr-D, which reads five references", "reward model"])
     numbers = sorted(found)
 
     def draw(axes: Any) -> None:

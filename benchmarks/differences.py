@@ -1,4 +1,4 @@
-"""How much a metric of each run differs from the first run's, with 95% intervals by paired bootstrap over images.
+"""How much a metric of each run differs from the first run's, with 95% intervals by bootstrap over images.
 
     python -m benchmarks.differences utility runs/compare/teacher_forcing runs/compare/ppo-*
 
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rlcap.reporting.statistics.bootstrap import paired_bootstrap
+from rlcap.reporting.statistics.estimates import difference
+from rlcap.reporting.statistics.resampling import image_resamples, mean_runs
 
 
 def scores_of(run: Path, metric: str) -> dict[str, float]:
@@ -36,10 +37,10 @@ def main() -> None:
         own = scores_of(run, metric)
         if own.keys() != start.keys():
             sys.exit(f"{run} and {first} were tested on different images")
-        before, after = (np.array([each[image] for image in sorted(start)]) for each in (start, own))
-        found = paired_bootstrap(before, after, np.random.default_rng(0))
-        change = f"{found.difference:+.4f} | {found.low:+.4f} to {found.high:+.4f}"
-        print(f"| {run.name} | {found.after:.4f} | {change} |")
+        scores = np.array([[each[image] for image in sorted(start)] for each in (start, own)])
+        before, after = mean_runs(scores, image_resamples(len(start), 10_000, seed=0)).split([1, 1])
+        found = difference(after, before)
+        print(f"| {run.name} | {after.values[0]:.4f} | {found.value:+.4f} | {found.low:+.4f} to {found.high:+.4f} |")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def timings(run: Path, rewards: dict[str, str], overlap: bool, steps: int, meteo
         lines = (folder / "run" / "timings.jsonl").read_text().splitlines()
     finally:
         shutil.rmtree(folder)
-    return [json.loads(line) for line in lines][WARM:]
+    return [row for row in map(json.loads, lines) if "time/step" in row][WARM:]
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from rewards.base import Candidates, Resampled, Reward, RewardError, Signature
 from rewards.bleu import bleu_statistics, reference_maxima, sentence_bleu
 from rewards.ngrams import ORDERS, Memory, tokenize_groups
 from rewards.phrases import Phrases, words_of
-from rewards.statistics import bad_ending
+from rewards.statistics import bad_ending, repetition
 from rewards.tokenize import ptb_tokenize
 
 # --- length
@@ -134,24 +134,6 @@ def _reference_lengths(references: Sequence[tuple[str, ...]]) -> list[tuple[int,
 
 
 # --- repetition
-
-
-def repetition(words: Sequence[str], order: int, adjacent: bool = True) -> float:
-    """Share of n-grams that repeat an earlier one of the caption; 0 when there is none.
-
-    Args:
-        words: of one caption; fewer than ``order`` are one n-gram.
-        order: words of an n-gram.
-        adjacent: count an n-gram that holds a word twice in a row as repeated, too: the two words of ``man man``.
-    """
-    order = min(order, len(words))
-    if order == 0:
-        return 0.0
-    ngrams = list(zip(*(words[start:] for start in range(order)), strict=False))
-    fresh = set(ngrams)
-    if adjacent and order > 1 and any(map(str.__eq__, words, words[1:])):
-        fresh = {ngram for ngram in fresh if not any(map(str.__eq__, ngram, ngram[1:]))}
-    return 1 - len(fresh) / len(ngrams)
 
 
 class Repetition(Reward):

@@ -9,7 +9,9 @@ from rewards.base import RewardError
 from rlcap import __version__
 from rlcap.commands.annotate import annotate
 from rlcap.commands.caption import caption
+from rlcap.commands.card import card
 from rlcap.commands.evaluate import evaluate
+from rlcap.commands.explain import explain
 from rlcap.commands.fetch import fetch
 from rlcap.commands.merge import merge
 from rlcap.commands.quickstart import quickstart
@@ -27,7 +29,9 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "merge": merge,
     "score": score,
     "fetch": fetch,
+    "explain": explain,
     "report": report,
+    "card": card,
     "annotate": annotate,
 }
 

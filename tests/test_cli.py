@@ -351,7 +351,7 @@ def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
         cli.main(["trian"])
     expected = (
         "rlcap: error: no command 'trian'; there are quickstart, train, evaluate, caption, merge, score, "
-        "fetch, report, annotate\n"
+        "fetch, explain, report, card, annotate\n"
     )
     assert (stop.value.code, capsys.readouterr().err) == (2, expected)
 
@@ -425,8 +425,12 @@ def test_evaluate_makes_folders_of_its_own(
     monkeypatch.chdir(trained)
     folders = trained / "run" / "evaluation"
     beams = ["evaluate", "run", "--decoding.beams", "3", "--thumbnails", "2", "--workers", "0"]
+    beams += ["--diversity_samples", "2"]
     cli.main(beams)
     assert scores_in(folders / "test-beam3")["decoding"] == "beam 3"
+    assert {"self_cider", "mbleu_4", "div_2", "novel_captions"} <= scores_in(folders / "test-beam3")[
+        "statistics"
+    ].keys()
     assert len(list((folders / "test-beam3" / "images").glob("*.jpg"))) == 2
     latest = max(int(path.name) for path in (trained / "run" / "checkpoints").iterdir() if path.name.isdigit())
     checkpoint = f"run/checkpoints/{latest}"
@@ -500,7 +504,7 @@ def test_mistakes_from_a_shell(folder: Path) -> None:
         (
             ["trian"],
             "rlcap: error: no command 'trian'; there are quickstart, train, evaluate, caption, merge, score, "
-            "fetch, report, annotate",
+            "fetch, explain, report, card, annotate",
         ),
         (["score", *FILES, "--candidates", "none.json"], "rlcap score: error: there is no file none.json"),
         (

@@ -46,7 +46,13 @@ def evaluate(arguments: Sequence[str], prog: str = "rlcap evaluate") -> None:
     parser.add_argument("--images_per_batch", type=int, default=64)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--on_bad_image", type=Literal["stop", "skip"], default="stop")
-    parser.add_argument("--thumbnails", type=int, default=48, help="images kept small beside the predictions")
+    parser.add_argument("--thumbnails", type=int, default=96, help="images kept small beside the predictions")
+    parser.add_argument(
+        "--diversity_samples",
+        type=int,
+        default=0,
+        help="captions of an image drawn besides, to see how much they differ",
+    )
     parser.add_argument("--output", type=str, default=None, help="folder; default: a new one under evaluation/")
     parser.add_argument("--device", type=str, default=None)
     other_data, others = split_off("--data", arguments)
@@ -73,7 +79,12 @@ def evaluate(arguments: Sequence[str], prog: str = "rlcap evaluate") -> None:
         references = [record.references for record in own_data.records("train")]
         for metric in built.metrics.values():
             metric.prepare(references)
-    options = EvaluationOptions(decoding=built.decoding, metrics=built.metrics, thumbnails=config.thumbnails)
+    options = EvaluationOptions(
+        decoding=built.decoding,
+        metrics=built.metrics,
+        thumbnails=config.thumbnails,
+        diversity_samples=config.diversity_samples,
+    )
     model = load_model(str(found), kind).to(device_named(config.device))
     measurement = measurement_of(model, options, built.data)
     batches = loader(

@@ -13,7 +13,7 @@ RECIPES = Path(__file__).parents[1] / "quickstart"
 
 def quickstart(arguments: Sequence[str], prog: str = "rlcap quickstart") -> None:
     """Teacher forcing, then self-critical training, on scenes that rlcap draws itself; then the report."""
-    from rlcap.reporting import write_report
+    from rlcap.reporting import ReportOptions, write_report
     from rlcap.training.run_folder import refuse_overwriting
 
     parser = Parser(
@@ -31,7 +31,7 @@ def quickstart(arguments: Sequence[str], prog: str = "rlcap quickstart") -> None
     train(["--config", str(RECIPES / "teacher_forcing.yaml"), "--output", str(teacher), *seed], prog)
     start = ["--policy.init_args.directory", str(teacher)]
     train(["--config", str(RECIPES / "self_critical.yaml"), "--output", str(critical), *start, *seed], prog)
-    page = write_report([teacher, critical], output / "report", title="rlcap quick start")
+    page = write_report([teacher, critical], output / "report", ReportOptions(title="rlcap quick start"))
     before, after = (
         json.loads((run / "evaluation/test/scores.json").read_text())["scores"]["CIDEr-D"]["value"]
         for run in (teacher, critical)

@@ -7,6 +7,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from rlcap.commands.card import write_run_card
 from rlcap.commands.shared import INTERRUPTED, Parser, logger, split_off
 from rlcap.errors import UserError
 
@@ -78,6 +79,8 @@ def train(arguments: Sequence[str], prog: str = "rlcap train") -> None:
             f"step {step}, the best of {trainer.progress.step}" if step else "step 0: no step was better than the start"
         )
         logger.info("%s, %s split: %s (%s)", folder, trainer.evaluation.test, numbers, of)
+        if trainer.model.kind == "policy":
+            _write_card(folder, trainer.evaluation.test)
 
 
 def _trainer(parser: Parser, config: Namespace, folder: Path, resumed: bool) -> Any:
@@ -92,6 +95,14 @@ def _trainer(parser: Parser, config: Namespace, folder: Path, resumed: bool) -> 
     built = parser.instantiate(config)
     names = Experiment.__dataclass_fields__
     return Experiment(**{name: built[name] for name in names}).trainer(folder)
+
+
+def _write_card(folder: Path, split: str) -> None:
+    """Write the policy's model card; what keeps it from being written does not undo a run that has ended well."""
+    try:
+        write_run_card(folder, split)
+    except UserError as error:
+        logger.warning("no model card: %s", error)
 
 
 def _start_from_checkpoint(config: Namespace, folder: Path) -> None:

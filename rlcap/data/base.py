@@ -26,7 +26,10 @@ class Record:
         image_id: unique in its data set.
         references: its reference captions as people wrote them.
         path: where the image lies; None for images made in memory.
-        metadata: whatever else is known of it, such as its scene graph.
+        metadata: whatever else is known of it, such as its scene graph. What is plain is written beside its caption
+            (:func:`rlcap.data.metadata.plain_metadata`), and reports group images by it: ``objects``, the objects in
+            it (a list of names, or of mappings with a ``name``, as CHAIR reads them; or how many there are),
+            ``categories``, what kinds of things they are (a list of strings), and any other scalar or list of strings.
     """
 
     image_id: str

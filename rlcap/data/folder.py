@@ -4,12 +4,14 @@ import csv
 import hashlib
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rlcap.data.base import SUFFIXES, CaptionDataset, Record
+from rlcap.data.metadata import is_plain
 from rlcap.types import UserError
 
 SPLITS = ("train", "val", "test")
@@ -23,6 +25,7 @@ class _Row:
     image: str
     captions: tuple[str, ...]
     split: str | None
+    metadata: Mapping[str, Any]
 
 
 @dataclass
@@ -31,6 +34,7 @@ class _Entry:
 
     split: str | None
     captions: dict[str, int] = field(default_factory=dict)  # and the line of each
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 class Folder(CaptionDataset):
@@ -50,6 +54,8 @@ class Folder(CaptionDataset):
         val_fraction: share of images to validate on, when the table gives no splits.
         test_fraction: share of images to test on, when the table gives no splits.
         seed: of the splits.
+        metadata: further columns, or keys, to keep as each image's metadata, such as ``[category]``; reports group
+            images by them. A value is a number, a text or, in JSONL, a list of texts; it may be missing.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class Folder(CaptionDataset):
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
         seed: int = 0,
+        metadata: list[str] | None = None,
     ) -> None:
         if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
             raise UserError(
@@ -76,13 +83,13 @@ class Folder(CaptionDataset):
             self._splits = {"test": tuple(Record(name, (), folder / name) for name in names)}
             return
         self._source = Path(captions)
-        entries = _entries(self._source, folder)
+        entries = _entries(self._source, folder, metadata or [])
         splits = {name: entry.split for name, entry in entries.items() if entry.split is not None}
         if not splits:
             splits = assign_splits(list(entries), val_fraction, test_fraction, seed)
         self._splits = {
             split: tuple(
-                Record(name, tuple(entry.captions), folder / name)
+                Record(name, tuple(entry.captions), folder / name, entry.metadata)
                 for name, entry in entries.items()
                 if splits[name] == split
             )
@@ -122,10 +129,10 @@ def _place(text: str) -> float:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") / 2**64
 
 
-def _entries(table: Path, folder: Path) -> dict[str, _Entry]:
+def _entries(table: Path, folder: Path, metadata: Sequence[str]) -> dict[str, _Entry]:
     """What the table says of each image, in the order in which it names them first."""
     entries: dict[str, _Entry] = {}
-    for row in _rows(table):
+    for row in _rows(table, metadata):
         where = f"{table}, line {row.line}"
         name = PurePosixPath(row.image).as_posix()
         if row.split not in (None, *SPLITS):
@@ -140,6 +147,10 @@ def _entries(table: Path, folder: Path) -> dict[str, _Entry]:
             raise UserError(
                 f"{where}: image {row.image!r} is in split {row.split!r} here and in {entry.split!r} before"
             )
+        for key, value in row.metadata.items():
+            if entry.metadata.setdefault(key, value) != value:
+                before = entry.metadata[key]
+                raise UserError(f"{where}: image {row.image!r} has {key} {value!r} here and {before!r} before")
         for caption in row.captions:
             if caption in entry.captions:
                 raise UserError(
@@ -151,7 +162,7 @@ def _entries(table: Path, folder: Path) -> dict[str, _Entry]:
     return entries
 
 
-def _rows(table: Path) -> Iterator[_Row]:
+def _rows(table: Path, metadata: Sequence[str]) -> Iterator[_Row]:
     readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows}
     if table.suffix.lower() not in readers:
         raise UserError(f"captions must be a .csv or .jsonl file, got {table}")
@@ -161,16 +172,16 @@ def _rows(table: Path) -> Iterator[_Row]:
         raise UserError(f"captions: no file {table}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read captions {table}: {error} (it must be UTF-8 text)") from error
-    return readers[table.suffix.lower()](table, text)
+    return readers[table.suffix.lower()](table, text, metadata)
 
 
-def _csv_rows(table: Path, text: str) -> Iterator[_Row]:
+def _csv_rows(table: Path, text: str, metadata: Sequence[str]) -> Iterator[_Row]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
         if not header:
             raise UserError(f"{table} is empty: it must begin with the header image,caption")
-        _check_names(f"{table}, line 1: the header", header, ("image", "caption"), ("split",))
+        _check_names(f"{table}, line 1: the header", header, ("image", "caption"), ("split", *metadata))
         for cells in reader:
             where = f"{table}, line {reader.line_num}"
             if not any(cell.strip() for cell in cells):
@@ -182,14 +193,27 @@ def _csv_rows(table: Path, text: str) -> Iterator[_Row]:
                 )
             row = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
             for name, cell in row.items():
-                if not cell:
+                if not cell and name not in metadata:
                     raise UserError(f"{where}: {name} is empty")
-            yield _Row(reader.line_num, row["image"], (row["caption"],), row.get("split"))
+            known = {name: _number(row[name]) for name in metadata if row.get(name)}
+            yield _Row(reader.line_num, row["image"], (row["caption"],), row.get("split"), known)
     except csv.Error as error:
         raise UserError(f"{table}, line {reader.line_num}: {error}") from error
 
 
-def _jsonl_rows(table: Path, text: str) -> Iterator[_Row]:
+def _number(cell: str) -> int | float | str:
+    """What a cell holds: a number if it can be read as a finite one, else the text."""
+    for kind in (int, float):
+        try:
+            number = kind(cell)
+        except ValueError:
+            continue
+        if math.isfinite(number):
+            return number
+    return cell
+
+
+def _jsonl_rows(table: Path, text: str, metadata: Sequence[str]) -> Iterator[_Row]:
     for line, content in enumerate(text.split("\n"), start=1):  # not splitlines: a caption may hold U+2028
         if not content.strip():
             continue
@@ -201,7 +225,7 @@ def _jsonl_rows(table: Path, text: str) -> Iterator[_Row]:
         if not isinstance(row, dict):
             raise UserError(f'{where}: must be {{"image": ..., "caption": ...}}, got {content.strip()[:60]}')
         caption = "captions" if "captions" in row else "caption"
-        _check_names(where, list(row), ("image", caption), ("split",))
+        _check_names(where, list(row), ("image", caption), ("split", *metadata))
         captions = row[caption] if caption == "captions" else [row[caption]]
         if not isinstance(captions, list) or not captions:
             raise UserError(f"{where}: captions must be a list of at least one, got {captions!r}")
@@ -209,7 +233,11 @@ def _jsonl_rows(table: Path, text: str) -> Iterator[_Row]:
             if not isinstance(value, str) or not value.strip():
                 raise UserError(f"{where}: {name} must be text, got {value!r}")
         split = row["split"].strip() if "split" in row else None
-        yield _Row(line, row["image"].strip(), tuple(each.strip() for each in captions), split)
+        known = {name: row[name] for name in metadata if row.get(name) is not None}
+        for name, value in known.items():
+            if not is_plain(value):
+                raise UserError(f"{where}: {name} must be a number, a text or a list of texts, got {value!r}")
+        yield _Row(line, row["image"].strip(), tuple(each.strip() for each in captions), split, known)
 
 
 def _given_split(row: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -221,7 +249,7 @@ def _check_names(where: str, names: Sequence[str], needed: Sequence[str], allowe
     expected = f"expected {', '.join(needed)} and perhaps {', '.join(allowed)}"
     for name in names:
         if name not in (*needed, *allowed):
-            raise UserError(f"{where}: unknown {name!r}; {expected}")
+            raise UserError(f"{where}: unknown {name!r}; {expected} (metadata names further ones to keep)")
         if names.count(name) > 1:
             raise UserError(f"{where}: {name!r} twice; {expected}")
     for name in needed:

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from rlcap.data.base import SUFFIXES, CaptionDataset, Record
+from rlcap.data.metadata import is_plain
 from rlcap.types import UserError
 
+OWN = frozenset(["filename", "filepath", "cocoid", "imgid", "split", "sentences", "sentids"])
+"""The format's own fields of an image."""
 JOINED = {"restval": "train"}  # COCO: the part of val2014 that is neither val nor test, trained on as usual
 
 
@@ -22,6 +25,7 @@ class Karpathy(CaptionDataset):
     References are the raw captions. The image id is COCO's (``cocoid``) where there is one, as its evaluation expects,
     else the file name without its ending. COCO's ``restval`` belongs to ``train``. An image is looked for under its
     name in the file and, when it is not there, under the same name with another ending, since people convert images.
+    Other fields of an image that are scalars or lists of strings are its metadata.
 
     Args:
         annotations: the JSON file, gzipped when it ends in ``.gz``.
@@ -82,7 +86,8 @@ def _record(entry: Mapping[str, Any], finder: "_Finder") -> Record:
     name = entry["filename"]
     image_id = str(entry["cocoid"]) if "cocoid" in entry else Path(name).stem
     references = tuple(raw for sentence in entry["sentences"] if (raw := sentence["raw"].strip()))
-    return Record(image_id, references, finder.find(Path(entry.get("filepath", "")) / name))
+    metadata = {key: value for key, value in entry.items() if key not in OWN and is_plain(value)}
+    return Record(image_id, references, finder.find(Path(entry.get("filepath", "")) / name), metadata)
 
 
 class _Finder:

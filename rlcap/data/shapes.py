@@ -198,12 +198,18 @@ _OUTLINES: Mapping[str, list[tuple[float, float]]] = {
 }
 
 
+def _metadata(scene: Scene) -> dict[str, Any]:
+    shapes, colors = (sorted({item[key] for item in scene["objects"]}) for key in ("shape", "color"))
+    return {"scene": scene, "categories": shapes, "colors": colors}
+
+
 class Shapes(CaptionDataset):
     """Scenes of coloured shapes, made from a seed.
 
     A scene, as far as a caption can tell, occurs in one split only, so a high test score means that the policy looks
     at the image. Image k of a split does not depend on how many there are: a smaller set is the beginning of a larger.
-    ``Record.metadata["scene"]`` is what :func:`sample_scene` returns. A split is drawn once, when its records are first
+    ``Record.metadata["scene"]`` is what :func:`sample_scene` returns; ``categories`` are its shapes, ``colors`` its
+    colours. A split is drawn once, when its records are first
     asked for; a pickled copy carries no pictures and draws them again.
     """
 
@@ -249,7 +255,7 @@ class Shapes(CaptionDataset):
                 scene = sample_scene(rng)
             references = tuple(describe(scene, rng) for _ in range(REFERENCES))
             pixels[index] = render(scene, self.image_size, rng)
-            records.append(Record(f"{split}-{index:05d}", references, metadata={"scene": scene}))
+            records.append(Record(f"{split}-{index:05d}", references, metadata=_metadata(scene)))
         self._records[split], self._pixels[split] = tuple(records), pixels
 
     def __getstate__(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,15 +14,18 @@ import PIL.Image
 import torch
 
 from rewards.base import Candidates, OpenedWhenRead, Reward
+from rewards.diversity import diversity_statistics
 from rewards.metrics import measure, standard_metrics
+from rewards.ngrams import tokenize_groups
 from rewards.statistics import caption_statistics
 from rewards.tokenize import ptb_tokenize
 from rlcap.data.base import CaptionDataset, UnreadableImageError
+from rlcap.data.metadata import plain_metadata
 from rlcap.functional.masking import ended
 from rlcap.policies.base import Decoding, Policy
-from rlcap.types import Batch
+from rlcap.types import Batch, Encoded, Sampling, UserError
 
-THUMBNAIL_PIXELS = 160
+THUMBNAIL_PIXELS = 256
 Gather = Callable[[list[Any]], list[Any]]
 
 
@@ -53,6 +56,8 @@ class EvaluationOptions:
         test: the split measured at the end, with the best checkpoint; None leaves it out.
         images_per_batch: images decoded together.
         thumbnails: how many images are kept small beside the predictions, for reports.
+        diversity_samples: how many captions of every image are drawn besides, at temperature 1, to tell how much they
+            differ. An image's are decoded together, so a batch decodes as many times more rows.
     """
 
     decoding: Decoding = field(default_factory=Decoding)
@@ -61,7 +66,14 @@ class EvaluationOptions:
     validation: str = "val"
     test: str | None = "test"
     images_per_batch: int = 64
-    thumbnails: int = 48
+    thumbnails: int = 96
+    diversity_samples: int = 0
+
+    def __post_init__(self) -> None:
+        if self.diversity_samples < 0 or self.diversity_samples == 1:
+            raise UserError(
+                f"diversity_samples must be 0 (off) or at least 2, which are compared, got {self.diversity_samples}"
+            )
 
     @cached_property
     def all_metrics(self) -> dict[str, Reward]:
@@ -74,8 +86,9 @@ class Evaluation:
     """What a model made of a split, and how good that was.
 
     Attributes:
-        predictions: of a policy one mapping per image: image_id, caption, ended, references, scores; of a reward model
-            one per caption that it scored.
+        predictions: of a policy one mapping per image: image_id, caption, ended, references, scores, and where there
+            are any, samples (further captions) and metadata (what the data set knows); of a reward model one per
+            caption that it scored.
         scores: value and signature of each metric over all images.
         statistics: length, bad endings, diversity, or whatever else tells of it.
         images: how many there were.
@@ -110,6 +123,7 @@ def predict(
     decoding: Decoding,
     gather: Gather = list,
     progress: Callable[[int], object] = lambda images: None,
+    samples: int = 0,
 ) -> list[dict[str, Any]]:
     """The policy's caption of every image of the batches: image_id, caption, ended, references; sorted by image.
 
@@ -119,13 +133,16 @@ def predict(
         decoding: greedy or beam search.
         gather: joins the predictions of several processes.
         progress: told how many images each batch held.
+        samples: how many further captions of each image to draw at temperature 1, under ``samples``.
     """
     training = policy.training
     policy.eval()
     predictions: list[dict[str, Any]] = []
     for batch in batches:
         with torch.no_grad():
-            captions = policy.decode(policy.encode(batch.to(policy.device)), batch.image_ids, decoding)
+            encoded = policy.encode(batch.to(policy.device))
+            captions = policy.decode(encoded, batch.image_ids, decoding)
+            drawn = _draw(policy, encoded, batch, decoding, samples) if samples else []
         closed = ended(captions.token_ids.masked_fill(~captions.mask, policy.pad_id), policy.eos_id).tolist()
         for row, caption in enumerate(policy.detokenize(captions)):
             predictions.append(
@@ -133,12 +150,27 @@ def predict(
                     "image_id": batch.image_ids[row],
                     "caption": caption,
                     "ended": closed[row],
+                    **({"samples": drawn[row * samples : (row + 1) * samples]} if samples else {}),
                     "references": list(batch.references[row]),
                 }
             )
         progress(len(batch))
     policy.train(training)
     return sorted(gather(predictions), key=lambda prediction: str(prediction["image_id"]))
+
+
+def _draw(policy: Policy, encoded: Encoded, batch: Batch, decoding: Decoding, samples: int) -> list[str]:
+    """So many captions of each image at temperature 1, image-major."""
+    captions = policy.generate(
+        encoded,
+        batch.image_ids,
+        samples=samples,
+        greedy=False,
+        key=(decoding.seed, 1),  # other draws than those of ``Policy.decode``
+        sampling=Sampling(),
+        max_length=decoding.max_length,
+    )
+    return policy.detokenize(captions)
 
 
 def images_of(dataset: CaptionDataset, split: str) -> dict[str, KnownImage]:
@@ -153,13 +185,15 @@ def score(
     predictions: Sequence[Mapping[str, Any]],
     metrics: Mapping[str, Reward],
     images: Mapping[str, KnownImage] | None = None,
+    training: Collection[str] | None = None,
 ) -> Evaluation:
     """Score predictions already made.
 
     Args:
-        predictions: each with image_id, caption, ended, and references where a metric uses them.
+        predictions: each with image_id, caption, ended, references where a metric uses them, and perhaps samples.
         metrics: by name.
         images: by image_id; opened only for metrics that look at them, and only a few at a time.
+        training: the tokenised captions that were learned from, to tell which are new.
     """
     known = [images[str(prediction["image_id"])] for prediction in predictions] if images is not None else None
     candidates = Candidates(
@@ -171,11 +205,21 @@ def score(
         metadata=[image.metadata for image in known] if known else None,
     )
     each, scores = measure(metrics, candidates)
+    told = [plain_metadata(image.metadata) for image in known] if known else [{}] * len(predictions)
     scored = [
-        {**prediction, "scores": {name: float(values[row]) for name, values in each.items()}}
+        {
+            **prediction,
+            **({"metadata": told[row]} if told[row] else {}),
+            "scores": {name: float(values[row]) for name, values in each.items()},
+        }
         for row, prediction in enumerate(predictions)
     ]
-    return Evaluation(scored, scores, caption_statistics(ptb_tokenize(candidates.captions)), len(scored))
+    statistics = caption_statistics(ptb_tokenize(candidates.captions), training, candidates.ended)
+    if predictions and "samples" in predictions[0]:
+        samples = tokenize_groups([prediction["samples"] for prediction in predictions])
+        references = tokenize_groups([prediction["references"] for prediction in predictions])
+        statistics |= diversity_statistics(samples, references)
+    return Evaluation(scored, scores, statistics, len(scored))
 
 
 def write_thumbnails(dataset: CaptionDataset, split: str, folder: Path, count: int) -> None:

@@ -5,8 +5,10 @@ Which model is measured by what, :mod:`rlcap.evaluation.kinds` says.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
+from rewards.tokenize import ptb_tokenize
 from rlcap.data.base import CaptionDataset
 from rlcap.evaluation.evaluate import Evaluation, EvaluationOptions, Gather, images_of, predict, score
 from rlcap.models import Model
@@ -109,11 +111,21 @@ class Captioning(Measurement):
     ) -> list[dict[str, Any]]:
         """The policy's caption of every image."""
         assert isinstance(model, Policy)
-        return predict(model, batches, self.options.decoding, gather, progress)
+        options = self.options
+        return predict(model, batches, options.decoding, gather, progress, options.diversity_samples)
 
     def score(self, predictions: Sequence[Mapping[str, Any]], split: str) -> Evaluation:
         """The captions' scores by every metric."""
-        return score(predictions, self.options.all_metrics, images_of(self.dataset, split))
+        return score(predictions, self.options.all_metrics, images_of(self.dataset, split), self._training_captions)
+
+    @cached_property
+    def _training_captions(self) -> frozenset[str] | None:
+        """The tokenised training captions of the data set; None where it has none. Made when first scored."""
+        try:
+            records = self.dataset.records("train")
+        except UserError:  # the only way to learn that there is no such split
+            return None
+        return frozenset(ptb_tokenize([caption for record in records for caption in record.references])) or None
 
     @property
     def facts(self) -> Mapping[str, str]:

@@ -23,6 +23,7 @@ from transformers import (
 
 from rewards.networks.vision import model_class, regions_of
 from rlcap.policies.base import Policy, ProcessImages
+from rlcap.policies.grid import grid_of
 from rlcap.policies.images import ImageProcessor
 from rlcap.policies.pretrained import errors_only, fingerprint_of, freeze_unused, no_progress_bars
 from rlcap.policies.vocabulary import EOS, PAD, START, UNKNOWN, Vocabulary
@@ -162,6 +163,12 @@ class BackboneDecoder(Policy):
         else:
             raise UserError("a batch must hold pixel_values or features")
         return Encoded(self.project(grid) + self.region_positions)
+
+    def encode_grid(
+        self, pixel_values: Float[Tensor, "images channels height width"]
+    ) -> tuple[Encoded, tuple[int, int]]:
+        grid = grid_of(self.encoder, pixel_values, self.regions)
+        return Encoded(self.project(self.grid(pixel_values)) + self.region_positions), grid
 
     def tokenize(self, captions: Sequence[str], max_length: int) -> Captions:
         return self._words.tokenize(captions, min(max_length, self.settings.positions))

@@ -114,6 +114,15 @@ class Policy(Model):
     ) -> Int[Tensor, "captions length"]:
         """One run of transformers' ``generate`` from the encodings; the start token left out."""
 
+    def encode_grid(
+        self, pixel_values: Float[Tensor, "images channels height width"]
+    ) -> tuple[Encoded, tuple[int, int]]:
+        """The images' encodings with the encoder's graph, even of a frozen one, and the rows and columns of their grid.
+
+        Regions that are no part of the grid, such as a class token, come first. Captions are explained by them.
+        """
+        raise UserError(f"{type(self).__name__} does not say where its regions lie in an image: give it an encode_grid")
+
     @property
     def hidden_width(self) -> int:
         """Width of the decoder's hidden states, which value heads read."""

@@ -169,6 +169,11 @@ class Lora(Policy):
     def encode(self, batch: Batch) -> Encoded:
         return self.policy.encode(batch)
 
+    def encode_grid(
+        self, pixel_values: Float[Tensor, "images channels height width"]
+    ) -> tuple[Encoded, tuple[int, int]]:
+        return self.policy.encode_grid(pixel_values)
+
     def tokenize(self, captions: Sequence[str], max_length: int) -> Captions:
         return self.policy.tokenize(captions, max_length)
 

@@ -20,6 +20,7 @@ from rlcap.errors import UserError
 from rlcap.functional.masking import until_eos
 from rlcap.policies.base import Policy, ProcessImages
 from rlcap.policies.freezing import freeze_unreached
+from rlcap.policies.grid import grid_of
 from rlcap.policies.images import ImageProcessor
 from rlcap.types import Batch, Captions, Encoded
 
@@ -117,6 +118,12 @@ class PretrainedPolicy(Policy):
         else:
             regions = last_hidden_state(self.encoder, batch.pixel_values)
         return Encoded(self.connect(regions))
+
+    def encode_grid(
+        self, pixel_values: Float[Tensor, "images channels height width"]
+    ) -> tuple[Encoded, tuple[int, int]]:
+        regions = last_hidden_state(self.encoder, pixel_values)
+        return Encoded(self.connect(regions)), grid_of(self.encoder, pixel_values, regions.shape[1])
 
     def tokenize(self, captions: Sequence[str], max_length: int) -> Captions:
         limit = min(max_length, self.positions)

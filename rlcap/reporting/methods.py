@@ -2,13 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rlcap.reporting.reading.files import as_mapping
 from rlcap.reporting.reading.runs import Run
 
-# More runs than this are shown by their methods, where a page cannot hold them one by one.
-MOST_RUNS = 8
 # Settings that change where something lies, what is kept or how fast it goes, but no number of a run.
 _WITHOUT_EFFECT = (
     "output.",
@@ -40,6 +38,10 @@ class Method:
     places: tuple[int, ...]
     runs: tuple[Run, ...]
     seeds: tuple[str, ...]
+
+    def called(self, name: str) -> "Method":
+        """The same method under another name."""
+        return replace(self, name=name)
 
 
 def group_runs(runs: Sequence[Run]) -> tuple[tuple[Method, ...], tuple[str, ...]]:
@@ -74,11 +76,6 @@ def group_runs(runs: Sequence[Run]) -> tuple[tuple[Method, ...], tuple[str, ...]
         seeds = tuple(seed for seed in kept if seed)
         methods.append(Method(name, members, tuple(runs[place] for place in members), seeds))
     return tuple(methods), tuple(notes)
-
-
-def worth_grouping(methods: Sequence[Method], runs: Sequence[Run]) -> bool:
-    """Whether a table of methods says more than one of runs: with several seeds, or more runs than before and after."""
-    return len(runs) > 2 or any(len(method.runs) > 1 for method in methods)
 
 
 def _name(names: Sequence[str], seeds: Sequence[str]) -> str:

@@ -8,10 +8,19 @@ MISSING = "–"
 
 @dataclass(frozen=True)
 class Cell:
-    """A value of a table and, smaller, what belongs to it."""
+    """A value of a table and, smaller, what belongs to it.
+
+    Attributes:
+        text: the value.
+        detail: what stands below it, a line each.
+        strong: whether it stands out.
+        sort: what rows are sorted by in the page; None: the text.
+    """
 
     text: str = MISSING
     detail: str = ""
+    strong: bool = False
+    sort: float | int | None = None
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,8 @@ def number(value: float | int | None, digits: int = 3, sign: bool = False) -> st
     """The value as text, with a true minus and grouped thousands; a dash for None."""
     if value is None:
         return MISSING
+    if round(value, digits) == 0:
+        return f"{0:.{digits}f}"  # without a sign
     return f"{value:{'+' if sign else ''},.{digits}f}".replace("-", "−")
 
 

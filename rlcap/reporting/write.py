@@ -1,47 +1,85 @@
-"""Writes a report of run folders: one page that opens offline, and Markdown with its figures beside it."""
+"""Writes a report of run folders: one page that opens offline, Markdown, tables and figures beside it."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rlcap.reporting.drawing.canvas import png
+from rlcap.reporting.drawing.kept import Drawings
+from rlcap.reporting.material import gather
+from rlcap.reporting.options import ReportOptions
 from rlcap.reporting.page.html import render_page
-from rlcap.reporting.page.markdown import render_markdown, render_table
+from rlcap.reporting.page.markdown import render_markdown
 from rlcap.reporting.reading.files import ReportError, write_aside
 from rlcap.reporting.reading.runs import read_runs
-from rlcap.reporting.report import build_report
+from rlcap.reporting.reading.watching import watch_digest
+from rlcap.reporting.report import Report, build_report
 
-MAIN_METRIC = "CIDEr-D"
-_SEED = 0
+CACHE = ".cache"
 
 
-def write_report(runs: Sequence[Path], output: Path, split: str = "test", title: str | None = None) -> Path:
-    """The path of ``report.html``, written with ``report.md`` and ``figures/*.svg`` into the output folder.
+def write_report(runs: Sequence[Path], output: Path, options: ReportOptions | None = None) -> Path:
+    """The path of ``report.html``, written with ``report.md``, ``tables/`` and ``figures/`` into the output folder.
 
-    Of several seeds or more than two runs, the table of methods lies beside them as ``methods.md`` and ``methods.csv``.
-    Where scores are shown against KL, the points lie in ``tables/over_optimization.csv``.
+    What was parsed and drawn is kept in ``.cache/`` there, so that writing the report again is cheap.
 
     Args:
-        runs: run folders; the first is what the others are compared with.
+        runs: run folders.
         output: the folder to write into, made if it is not there.
-        split: the split whose evaluation is shown.
-        title: the heading; by default the runs' names.
+        options: how it is made.
 
     Raises:
-        ReportError: if a run folder does not exist or holds nothing usable, or if the output cannot be written.
+        ReportError: if a run folder does not exist, none holds anything usable, or the output cannot be written.
     """
-    if split != Path(split).name:
-        raise ReportError(f"a split is the name of a folder under evaluation/, got {split!r}")
-    report = build_report(read_runs([Path(run) for run in runs], split), split, MAIN_METRIC, title, _SEED)
-    page = Path(output) / "report.html"
+    options = options or ReportOptions()
+    if options.split != Path(options.split).name:
+        raise ReportError(f"a split is the name of a folder under evaluation/, got {options.split!r}")
+    output = Path(output)
     try:
-        for figure in report.figures:
-            write_aside(page.parent / "figures" / f"{figure.slug}.svg", figure.standalone())
-        if report.methods is not None:
-            write_aside(page.parent / "methods.md", render_table(report.methods.table) + "\n")
-            write_aside(page.parent / "methods.csv", report.methods.csv)
-        if report.over_optimization is not None:
-            write_aside(page.parent / "tables" / "over_optimization.csv", report.over_optimization.csv)
-        write_aside(page.parent / "report.md", render_markdown(report))
-        write_aside(page, render_page(report))
+        reading = read_runs([Path(run) for run in runs], options.split, output / CACHE)
+        drawings = Drawings(output / CACHE)
+        report = build_report(gather(reading, options, drawings))
+        drawings.drop_unused()
+        _write(report, output, "png" in options.formats)
     except OSError as error:
         raise ReportError(f"cannot write the report to {output}: {error.strerror}") from error
-    return page
+    return output / "report.html"
+
+
+def watch_report(
+    runs: Sequence[Path], output: Path, options: ReportOptions | None = None, seconds: float = 5.0
+) -> Iterator[Path]:
+    """The path of ``report.html`` each time it was written: at once, then whenever a run has gone on; never ends.
+
+    Args:
+        runs: run folders.
+        output: the folder to write into.
+        options: how it is made.
+        seconds: how long to wait between looks.
+
+    Raises:
+        ReportError: as :func:`write_report`.
+    """
+    options = options or ReportOptions()
+    folders = [Path(run) for run in runs]
+    seen = watch_digest(folders, options.split)
+    yield write_report(folders, output, options)
+    while True:
+        time.sleep(seconds)
+        now = watch_digest(folders, options.split)
+        if now != seen:
+            seen = now
+            yield write_report(folders, output, options)
+
+
+def _write(report: Report, output: Path, with_png: bool) -> None:
+    for figure in report.figures:
+        write_aside(output / "figures" / f"{figure.slug}.svg", figure.standalone())  # Markdown links to it
+        picture = png(figure) if with_png else None
+        if picture is not None:
+            write_aside(output / "figures" / f"{figure.slug}.png", picture)
+    for section in report.sections:
+        for path, content in section.files.items():
+            write_aside(output / path, content)
+    write_aside(output / "report.md", render_markdown(report))
+    write_aside(output / "report.html", render_page(report))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
@@ -15,7 +15,12 @@ from rlcap.algorithms.base import Algorithm, Scorer
 from rlcap.functional.divergences import exact_kl
 from rlcap.training.options import TrainingOptions
 from rlcap.training.processes import Processes
+from rlcap.training.timing import Clocks, peak_memory
 from rlcap.types import Batch, Loss, Rollout, Sampling, UserError
+
+PARTS = ("time/data", "time/rollout", "time/encode", "time/decode", "time/update")
+ACTING = {"with_features": "time/encode", "encode": "time/encode", "generate_tokens": "time/decode"}
+"""What a model does while an algorithm acts, and what that time is called."""
 
 
 class Learner:
@@ -63,18 +68,18 @@ class Learner:
         key = (self.options.seed, step)
         for group, base in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = base * rate
-        clocks = {"time/data": 0.0, "time/rollout": 0.0, "time/update": 0.0}
+        clocks = Clocks(self.accelerator.device, PARTS)
         drawn = self._ahead
         if not drawn:
             self.scorer.seen()  # what was scored between steps is nothing to learn from
             drawn = self._draw(step, batches, clocks)
         self._ahead = self._draw(step + 1, batches, clocks) if draw_ahead else []
         self._seed(step)
-        with _clock(clocks, "time/rollout"):
+        with clocks.measure("time/rollout"):
             rollouts = list(algorithm.weigh([rollout.settled() for rollout in drawn], processes.total))
             self._tell_rewards()
             kl = self._divergence(rollouts) if self._measures_divergence(step) else {}
-        with _clock(clocks, "time/update"):
+        with clocks.measure("time/update"):
             updates: list[dict[str, float]] = []
             for parts in algorithm.updates(rollouts, key):
                 updates.append(self._update(parts, step))
@@ -88,6 +93,7 @@ class Learner:
             stats["time/reward"] *= self.options.accumulate  # a mean over the micro-batches
         algorithm.learned(stats)
         counts = torch.tensor([sum(len(rollout.batch) for rollout in rollouts), sum(r.decoded for r in rollouts)])
+        peak = peak_memory(self.accelerator.device)
         images, captions = (int(count) for count in processes.sum(counts).tolist())
         return {
             "images": images,
@@ -95,18 +101,19 @@ class Learner:
             **stats,
             "updates": len(updates),
             "learning_rate": self.rates[0] * rate,
-            **clocks,
+            **clocks.seconds(),
             "time/step": perf_counter() - began,
+            **({} if peak is None else {"memory/peak": peak}),
         }
 
-    def _draw(self, step: int, batches: Iterator[Batch], clocks: dict[str, float]) -> list[Rollout]:
+    def _draw(self, step: int, batches: Iterator[Batch], clocks: Clocks) -> list[Rollout]:
         """The rollouts of a step's micro-batches, whose rewards may still be in the making."""
         self._seed(step)
         rollouts: list[Rollout] = []
         for _ in range(self.options.accumulate):
-            with _clock(clocks, "time/data"):
+            with clocks.measure("time/data"):
                 batch = next(batches)
-            with _clock(clocks, "time/rollout"):
+            with clocks.measure("time/rollout"), clocks.measure_methods(self.algorithm.model, ACTING):
                 rollouts.append(self._act(batch, (self.options.seed, step)))
         return rollouts
 
@@ -219,10 +226,3 @@ class Learner:
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Give the algorithm weights back."""
         self.sharding.load(self.algorithm, weights)
-
-
-@contextmanager
-def _clock(clocks: dict[str, float], name: str) -> Iterator[None]:
-    began = perf_counter()
-    yield
-    clocks[name] += perf_counter() - began

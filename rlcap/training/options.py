@@ -45,7 +45,9 @@ class TrainingOptions:
             the ratio of PPO and GRPO accounts for and a plain policy gradient ignores (Noukhovitch et al. 2024). Not
             across a measurement or a checkpoint, so that a run resumes exactly from one that was due; stopped by hand
             in between, it goes on with captions drawn afresh.
-        trackers: where accelerate logs besides, such as ``tensorboard``.
+        trackers: where accelerate logs besides, such as ``tensorboard`` or ``wandb``.
+        tracker_samples: captions that ``tensorboard`` and ``wandb`` show with their images at every measurement, always
+            of the same images; 0 shows none.
     """
 
     steps: int = 1000
@@ -68,12 +70,16 @@ class TrainingOptions:
     gradient_checkpointing: bool = False
     overlap_rewards: bool = False
     trackers: tuple[str, ...] = ()
+    tracker_samples: int = 8
 
     def __post_init__(self) -> None:
         for name in ("steps", "images_per_batch", "accumulate", "keep_checkpoints", "log_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"training.{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("clip_gradients", "workers", "evaluate_every", "checkpoint_every", "kl_every", "gradient_samples"):
+        for name in (
+            *("clip_gradients", "workers", "evaluate_every", "checkpoint_every", "kl_every", "gradient_samples"),
+            "tracker_samples",
+        ):
             if getattr(self, name) < 0:
                 raise UserError(f"training.{name} must be 0 (off) or more, got {getattr(self, name)}")
         if self.gradient_samples == 1:

@@ -1,7 +1,7 @@
 """The records of a run, one JSON object per line.
 
 ``metrics.jsonl`` follows from the configuration and the seed alone, byte for byte on one machine; wall-clock times
-stand apart in ``timings.jsonl``.
+and memory, the main process's, stand apart in ``timings.jsonl``.
 
 | key | meaning |
 |---|---|
@@ -36,17 +36,27 @@ stand apart in ``timings.jsonl``.
 | learning_rate | of the first parameter group |
 | <split>/<metric>, <split>/<statistic> | a measurement on a held-out split, in a line of its own |
 | time/data, time/rollout, time/update | seconds spent waiting for images, acting (rewards included), learning |
+| time/encode, time/decode | of acting: seconds in the image encoder, and in generation; on CUDA the device's (2) |
 | time/reward, time/step | seconds spent scoring or waiting for scores, and in the whole step |
+| time/evaluate | seconds that a measurement on the validation split took, in a line of its own |
+| memory/peak | most bytes of tensors on the CUDA device so far; without one, most bytes resident of the process |
 
 A mean over nothing, such as an accuracy in a step without a pair, is left out of its line.
 
 (1) The exact divergence of the next-word distributions at temperature 1, summed along each sampled caption.
+
+(2) Both 0 where acting does neither, as in teacher forcing. An encoder that learns may run again while learning, which
+is not counted here. With ``overlap_rewards`` a step's captions are usually drawn during the step before, in whose line
+their times are.
 """
 
 import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+
+ELSEWHERE = ("time/", "memory/")
+"""What the names of values begin with that differ between equal runs."""
 
 
 class Recorder:
@@ -66,8 +76,8 @@ class Recorder:
             self._files[name] = path.open("a", encoding="utf-8")
 
     def write(self, values: Mapping[str, int | float]) -> None:
-        """One line of metrics; what is named ``time/...`` goes to the timings."""
-        timings = {key: value for key, value in values.items() if key.startswith("time/")}
+        """One line of metrics; what is named ``time/...`` or ``memory/...`` goes to the timings."""
+        timings = {key: value for key, value in values.items() if key.startswith(ELSEWHERE)}
         metrics = {key: value for key, value in values.items() if key not in timings}
         self._append("metrics", metrics)
         if timings:

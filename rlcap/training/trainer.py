@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from accelerate.utils import gather_object
@@ -17,11 +18,7 @@ from rlcap.algorithms.base import Algorithm, Scorer, learning
 from rlcap.data.base import CaptionDataset
 from rlcap.data.features import Features
 from rlcap.data.loader import BatchLoader, loader, training_batches
-from rlcap.evaluation.evaluate import (
-    Evaluation,
-    EvaluationOptions,
-    write_thumbnails,
-)
+from rlcap.evaluation.evaluate import Evaluation, EvaluationOptions, write_thumbnails
 from rlcap.evaluation.kinds import measurement_of
 from rlcap.models import Model, load_model
 from rlcap.policies.base import load_policy
@@ -36,6 +33,7 @@ from rlcap.training.options import TrainingOptions
 from rlcap.training.processes import Processes, accelerator_of
 from rlcap.training.recorder import Recorder
 from rlcap.training.schedule import Schedule
+from rlcap.training.trackers import Trackers
 from rlcap.training.variance import gradient_variance
 from rlcap.types import Batch, UserError
 
@@ -83,6 +81,7 @@ class Trainer:
         self.features_place = FeaturesPlace.of(options.features, folder)
         self.accelerator = accelerator_of(options, folder)
         self.processes = Processes(self.accelerator)
+        self.trackers = Trackers(self.accelerator, folder, dataset, options)
         self.algorithm = algorithm.to(self.accelerator.device)
         for scores in [*([] if reward is None else [reward]), *evaluation.all_metrics.values()]:
             scores.to(str(self.accelerator.device))
@@ -128,6 +127,7 @@ class Trainer:
         with self.features_place.opened(self.accelerator.is_main_process), ExitStack() as used:
             for metric in self.evaluation.all_metrics.values():
                 used.callback(metric.close)
+            used.callback(self.trackers.finish)
             return self._run()
 
     def _run(self) -> Evaluation | None:
@@ -138,8 +138,7 @@ class Trainer:
         self._prepare_features()
         batches = self._loader("train", self.options.images_per_batch, self._sees_images)
         recorder = Recorder(self.folder, self.progress.step or -1) if self.accelerator.is_main_process else None
-        if self.options.trackers:
-            self.accelerator.init_trackers("rlcap")
+        self.trackers.start(self.progress.step, f"{self.evaluation.validation}/{self.measurement.best}")
         reference = self.algorithm.reference
         if reference is not None and reference.copied and self.accelerator.is_main_process and not self.progress.step:
             reference.policy.save(self.folder / "reference")  # which the run cannot go on without
@@ -151,8 +150,6 @@ class Trainer:
                 recorder.close()
             if self.reward is not None:
                 self.reward.close()
-            for tracker in self.accelerator.trackers:  # end_training would part the processes before the test
-                tracker.finish()
             _report_skipped(batches, "train")
         evaluation = self._test()
         self.accelerator.wait_for_everyone()  # the others have nothing to score, and would be gone
@@ -238,14 +235,17 @@ class Trainer:
     def _measure(self, recorder: Recorder | None) -> float:
         """Measure the validation split, and the gradient's noise if asked for; the value that decides what is best."""
         options = self.evaluation
+        began = perf_counter()
         with self.processes.whole(self.learner.module):
             evaluation = self._evaluate(self.model, options.validation)
+        seconds = perf_counter() - began
         value = 0.0
         numbers: dict[str, float] = {}
         if evaluation is not None:
             numbers = evaluation.numbers
             values = {f"{options.validation}/{name}": value for name, value in numbers.items()} | self._noise()
-            self._record(recorder, {**self._position(None), **values})
+            self._record(recorder, {**self._position(None), **values, "time/evaluate": seconds})
+            self.trackers.samples(options.validation, evaluation, self.progress.step)
             evaluation.write(self.folder / "evaluation" / options.validation, **self._facts(options.validation))
             value = self.measurement.value(evaluation)
             if self.progress.best is None or value > self.progress.best:
@@ -301,6 +301,9 @@ class Trainer:
             place = self.folder / "evaluation" / split
             evaluation.write(place, **self._facts(split, self.progress.best_step))
             write_thumbnails(self.dataset, split, place / "images", self.evaluation.thumbnails)
+            values = {f"{split}/{name}": value for name, value in evaluation.numbers.items()}
+            self.trackers.log(values, self.progress.step)
+            self.trackers.samples(split, evaluation, self.progress.step)
         return evaluation
 
     def _facts(self, split: str, step: int | None = None) -> dict[str, Any]:
@@ -321,8 +324,7 @@ class Trainer:
     def _record(self, recorder: Recorder | None, values: Mapping[str, int | float]) -> None:
         if recorder is not None:
             recorder.write(values)
-        if self.options.trackers:
-            self.accelerator.log(dict(values), step=self.progress.step)
+        self.trackers.log(values, self.progress.step)
 
     # --- images
 
@@ -354,9 +356,7 @@ class Trainer:
         dataset = self.dataset
         place = self.features_place.folder
         if place is not None:
-            if (
-                split not in self._features
-            ):  # opened once: the key of the place is a digest of the encoder and the images
+            if split not in self._features:  # opened once: the place's key is a digest of the encoder and the images
                 self._features[split] = open_features(dataset, split, self.model, place)
             dataset = self._features[split]
         # Features are read faster than they would be sent here from another process.

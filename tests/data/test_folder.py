@@ -65,6 +65,32 @@ def test_jsonl(photos: Path) -> None:
     assert names(dataset, "train") == ["1.jpg"]
 
 
+def test_further_columns_are_kept_when_they_are_named(photos: Path) -> None:
+    text = "image,caption,split,place,people,sharp\n0.jpg,a,test,indoors,2,0.5\n1.jpg,b,test,,nan,\n0.jpg,c,test,,2,\n"
+    columns = ["place", "people", "sharp"]
+    first, second = Folder(photos, table(photos, text), metadata=columns).records("test")
+    assert first.metadata == {"place": "indoors", "people": 2, "sharp": 0.5}
+    assert second.metadata == {"people": "nan"}
+    changed = table(photos, text.replace("c,test,,2", "c,test,,3"))
+    with pytest.raises(UserError, match=r"line 4: image '0\.jpg' has people 3 here and 2 before"):
+        Folder(photos, changed, metadata=columns)
+    with pytest.raises(UserError, match=r"unknown 'sharp'; .* \(metadata names further ones to keep\)"):
+        Folder(photos, changed, metadata=["place", "people"])
+
+
+def test_further_keys_are_kept_when_they_are_named(photos: Path) -> None:
+    rows = [
+        {"image": "0.jpg", "caption": "a", "split": "test", "tags": ["dog", "ball"], "people": 2},
+        {"image": "1.jpg", "caption": "b", "split": "test", "tags": None},
+    ]
+    path = table(photos, "\n".join(map(json.dumps, rows)), "captions.jsonl")
+    first, second = Folder(photos, path, metadata=["tags", "people"]).records("test")
+    assert (first.metadata, second.metadata) == ({"tags": ["dog", "ball"], "people": 2}, {})
+    path = table(photos, json.dumps({**rows[0], "tags": [1]}), "captions.jsonl")
+    with pytest.raises(UserError, match=r"line 1: tags must be a number, a text or a list of texts, got \[1\]"):
+        Folder(photos, path, metadata=["tags", "people"])
+
+
 def test_without_captions(photos: Path) -> None:
     (photos / "notes.txt").write_text("not an image")
     dataset = Folder(photos)

@@ -50,6 +50,16 @@ def test_coco_ids_and_folders(tmp_path: Path) -> None:
     assert Karpathy(*files).open_image(record).size == (4, 3)
 
 
+def test_further_fields_are_metadata(tmp_path: Path) -> None:
+    known = {"category": "sports", "people": 3, "objects": ["dog", "ball"]}
+    more = {**known, "box": [1, 2], "cocoid": 7, "imgid": 0, "sentids": [0]}
+    first, second = Karpathy(
+        *write(tmp_path, entry("a.jpg", "test", "x", **more), entry("b.jpg", "test", "y"))
+    ).records("test")
+    assert first.metadata == known
+    assert second.metadata == {}
+
+
 def test_gzipped_file_and_images_of_another_ending(tmp_path: Path) -> None:
     annotations, images = write(tmp_path, entry("a.jpg", "train", "x"), entry("b.jpg", "train", "y"))
     zipped = tmp_path / "dataset.json.gz"

@@ -10,6 +10,8 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 import yaml
+from browser import browse as browse
+from browser import driver as driver
 from PIL import Image, ImageDraw
 
 SIGNATURE = "CIDEr-D|df:corpus|refs:5|tok:ptb|eos:no|v:0.1.0"
@@ -147,6 +149,12 @@ def write_run(folder: Path, skill: float, algorithm: str, seed: int, images: int
     }
     (test / "scores.json").write_text(json.dumps(summary), encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="session")
+def whole_run() -> Callable[..., Path]:
+    """Writes a complete run folder: see :func:`write_run`."""
+    return write_run
 
 
 @pytest.fixture(scope="session")

@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 
 from rlcap.reporting import write_report
-from rlcap.reporting.drawing.svg import MUTED, method_mark
-from rlcap.reporting.kl_curves import Trace, at_steps, curve_of, fell, kl_at, traces_of
+from rlcap.reporting.drawing.kl_curves import Trace, at_steps, curve_of, fell, kl_at, traces_of
+from rlcap.reporting.drawing.svg import MUTED, RUN_COLOURS, marks_of
+from rlcap.reporting.material import gather
 from rlcap.reporting.methods import Method
-from rlcap.reporting.over_optimization import over_optimization, panel_keys
-from rlcap.reporting.reading.runs import Evaluation, Run, Series
+from rlcap.reporting.options import ReportOptions
+from rlcap.reporting.page.blocks import html_of
+from rlcap.reporting.reading.runs import Evaluation, Run, Series, read_runs
+from rlcap.reporting.sections.over_optimization import over_optimization, panel_keys
+from rlcap.reporting.sections.reward_hacking import section
 
 KL = {"policy/kl": ([1, 11, 21, 31], [0.0, 1.0, 4.0, 9.0])}  # of the policies after 0, 10, 20 and 30 steps
 REWARD = {"reward/sampled": ([1, 31], [0.0, 3.0])}
@@ -35,7 +39,7 @@ def a_method(name, *seeds):
 
 
 def section_of(*methods):
-    return over_optimization(methods, [method_mark(place, method.name) for place, method in enumerate(methods)])
+    return over_optimization(methods, marks_of([method.name for method in methods]))
 
 
 def test_kl_at_a_validation_by_hand():
@@ -123,10 +127,10 @@ def points_of(drawing, colour, width):
 def test_a_panel_stands_over_the_square_root_of_kl():
     section = section_of(a_method("a", {**KL, **REWARD, **UTILITY}))
     assert [figure.title for figure in section.figures] == ["training reward", "val/utility"]
-    line = points_of(section.figures[1].drawing, method_mark(0, "a").colour, "1.8")
-    assert np.diff(line[:, 0]) == pytest.approx([line[1, 0] - line[0, 0]] * 3, rel=1e-4)  # KL 0, 1, 4 and 9
+    line = points_of(section.figures[1].drawing, RUN_COLOURS[0], "1.8")
+    assert np.diff(line[:, 0]) == pytest.approx([line[1, 0] - line[0, 0]] * 3, rel=1e-3)  # KL 0, 1, 4 and 9
     start = points_of(section.figures[1].drawing, MUTED, "0.9")
-    assert start[:, 1] == pytest.approx([line[0, 1]] * 2, abs=1e-4)  # level with the first point
+    assert start[:, 1] == pytest.approx([line[0, 1]] * 2, abs=0.02)  # level with the first point
     for figure in section.figures:
         ElementTree.fromstring(figure.standalone())
         ElementTree.fromstring(figure.inline())
@@ -180,7 +184,7 @@ def test_the_report_of_run_folders(make_seed, tmp_path, seeds):
     folders = [make_seed(f"{hostile}-{seed}", seed, [1.0], rows=rows) for seed in range(seeds)]
     output = write_report(folders, tmp_path / "out").parent
     page = (output / "report.html").read_text(encoding="utf-8")
-    assert '<section id="over-optimization"><h2>Over-optimisation</h2>' in page
+    assert '<section id="reward-hacking"><h2>Reward hacking</h2>' in page
     assert "<b>|" not in page
     markdown = (output / "report.md").read_text(encoding="utf-8")
     pictures = re.findall(r"\(figures/(over-optimization-[^)]*)\)", markdown)
@@ -195,7 +199,7 @@ def test_the_report_of_run_folders(make_seed, tmp_path, seeds):
     assert [float(row["value"]) for row in points[:4]] == [0.5, 0.8, 0.7, 0.2]
 
 
-def test_runs_without_kl_have_no_such_section(two_runs, tmp_path):
-    output = write_report(two_runs, tmp_path).parent
-    assert "over-optimization" not in (output / "report.html").read_text(encoding="utf-8")
-    assert not (output / "tables").exists()
+def test_runs_without_kl_have_no_such_panels(two_runs):
+    found = section(gather(read_runs(two_runs, "test"), ReportOptions(resamples=100)))
+    assert "Over-optimisation" not in html_of(found.blocks)
+    assert not found.files

@@ -1,15 +1,17 @@
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from rlcap.reporting import ReportError
-from rlcap.reporting.reading.runs import read_runs, run_names
+from rlcap.reporting.reading.runs import Evaluation, Run, Series, read_runs, run_names
 
 
 def read(folder, split="test"):
-    return read_runs([folder], split)[0]
+    return read_runs([folder], split).runs[0]
 
 
 @pytest.fixture
@@ -18,7 +20,7 @@ def run_folder(two_runs, tmp_path):
 
 
 def test_a_whole_run_has_no_notes(two_runs):
-    before, after = read_runs(two_runs, "test")
+    before, after = read_runs(two_runs, "test").runs
     assert (before.name, after.name) == ("cross-entropy", "self-critical")
     assert before.notes == after.notes == ()
     assert before.setting("algorithm", "class_path").endswith("TeacherForcing")
@@ -26,7 +28,7 @@ def test_a_whole_run_has_no_notes(two_runs):
     assert before.setting("algorithm") == before.setting("no", "such") == ""
     assert len(before.curves["reward/cider_d"].steps) == 120
     assert list(before.curves["val/CIDEr-D"].steps) == [200, 400, 600, 800, 1000, 1200]
-    assert len(before.timings["time/step"]) == 120
+    assert len(before.timings["time/step"].steps) == 120
     assert len(before.evaluation.predictions) == before.evaluation.images == 60
     assert before.evaluation.thumbnail("shapes/0003").is_file()
 
@@ -128,5 +130,89 @@ def test_folders_without_a_run_are_refused_in_one_line(tmp_path, two_runs):
         read_runs([two_runs[0], two_runs[0] / "."], "test")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "metrics.jsonl").write_text("\n")
-    with pytest.raises(ReportError, match=r"^[^\n]*holds nothing to report[^\n]*$"):
+    with pytest.raises(ReportError, match=r"^[^\n]*empty holds nothing to report[^\n]*evaluation/test$"):
         read(tmp_path / "empty")
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(ReportError, match=r"bare holds nothing to report.*, nor do the other 1$"):
+        read_runs([tmp_path / "bare", tmp_path / "empty"], "test")
+
+
+def test_a_folder_without_a_run_beside_others_is_left_out_and_named(tmp_path, two_runs):
+    (tmp_path / "empty").mkdir()
+    reading = read_runs([two_runs[0], tmp_path / "empty", two_runs[1]], "test")
+    assert [run.name for run in reading.runs] == ["cross-entropy", "self-critical"]
+    assert [run.folder for run in reading.runs] == list(two_runs)
+    (line,) = reading.left_out
+    assert line.startswith("empty holds nothing to report: no rows in metrics.jsonl")
+
+
+def a_run(curves=None, timings=None, config=None):
+    evaluation = Evaluation(Path("test"), None, None, "", {}, {}, {})
+    series = [
+        {
+            key: Series(np.array(steps, dtype=float), np.array(values, dtype=float))
+            for key, (steps, values) in (logged or {}).items()
+        }
+        for logged in (curves, timings)
+    ]
+    return Run("run", config or {}, {}, *series, evaluation, ())
+
+
+def test_training_seconds_by_hand():
+    """Steps 1-10 took 2 s each, 11-30 took 1 s each: 40 s in 30 steps, a mean that later steps are taken to keep."""
+    run = a_run({"step": ([45], [45])}, {"time/step": ([10, 30], [2, 1])})
+    assert run.seconds_at(np.array([0.0, 1, 5, 10, 12, 30, 45])).tolist() == [0, 2, 10, 20, 22, 40, 60]
+    assert run.training_seconds == 60
+    assert a_run().seconds_at(np.array([1.0])) is None
+    assert a_run().training_seconds is None
+
+
+def test_counts_by_hand():
+    run = a_run({"images": ([0, 10, 20], [0, 320, 480]), "captions": ([10, 20], [1600, 3200])})
+    steps = np.array([0.0, 5, 15, 20, 30])
+    assert run.count_at("images", steps).tolist() == [0, 160, 400, 480, 720]
+    assert run.count_at("captions", steps).tolist() == [0, 800, 2400, 3200, 4800]
+    assert a_run().count_at("images", steps) is None
+
+
+def test_a_run_that_has_not_taken_its_steps_says_so(run_folder):
+    path = run_folder / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    for training, finished in (({"steps": 1200}, True), ({"steps": 1201}, False), ({"steps": "many"}, True)):
+        path.write_text(yaml.safe_dump({**config, "training": training}))
+        run = read(run_folder)
+        assert run.finished is finished
+        assert run.notes == (() if finished else ("still running or stopped: step 1200 of 1201",))
+    guarded = {**config, "training": {"steps": 5000, "guard": {"class_path": "rlcap.training.guard.Stop"}}}
+    path.write_text(yaml.safe_dump(guarded))
+    assert read(run_folder).finished  # the test split is measured at the end
+    path.write_text(yaml.safe_dump({**guarded, "evaluation": {"validation": "test"}}))
+    assert not read(run_folder).finished  # the validation split all along
+
+
+@pytest.mark.parametrize(
+    ("directory", "name"), [("runs/xe", "xe"), ("/a/xe/", "xe"), (None, ""), ({"a": "b"}, ""), ("..", "..")]
+)
+def test_what_a_policy_was_loaded_from(directory, name):
+    assert a_run(config={"policy": {"init_args": {"directory": directory}}}).started_from == name
+
+
+def test_a_reward_model_beside_policies(tmp_path, two_runs):
+    """Its rows are judged captions, several of an image; without a configuration its checkpoint says what it is."""
+    folder = tmp_path / "judge"
+    (folder / "evaluation/test").mkdir(parents=True)
+    rows = [{"image_id": "1", "caption": caption, "score": 0.5, "rating": 2.0} for caption in ("a cat", "a dog")]
+    (folder / "evaluation/test/predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    scores = {"scores": {"preference/accuracy": {"value": 0.7, "signature": "accuracy|pairs:9"}}, "statistics": {}}
+    (folder / "evaluation/test/scores.json").write_text(json.dumps(scores))
+    (folder / "config.yaml").write_text("policy: null\nreward_model: {class_path: rlcap.reward_models.text.TextReward}")
+    judge, policy = read_runs([folder, two_runs[0]], "test").runs
+    assert (judge.kind, policy.kind) == ("reward_model", "policy")
+    assert judge.evaluation.predictions["1"].caption == "a cat"
+    assert not [note for note in judge.notes if "repeat" in note]
+    (folder / "config.yaml").unlink()
+    assert read(folder).kind == ""
+    marker = folder / "checkpoints/10/reward_model/rlcap_reward_model.json"
+    marker.parent.mkdir(parents=True)
+    marker.write_text("{}")
+    assert read(folder).kind == "reward_model"

@@ -19,9 +19,8 @@ from rewards.penalties import (
     Length,
     Repetition,
     SelfBleu,
-    repetition,
 )
-from rewards.statistics import caption_statistics, distinct
+from rewards.statistics import caption_statistics, distinct, repetition
 from rewards.tokenize import ptb_tokenize
 
 

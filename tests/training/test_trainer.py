@@ -60,7 +60,17 @@ def test_metrics_hold_what_the_recorder_documents(tmp_path):
     for key in training[0]:
         assert key.split("/")[0] == "reward" or key in documented, f"{key} is not documented"
     timings = [json.loads(line) for line in (tmp_path / "run" / "timings.jsonl").read_text().splitlines()]
-    assert all(row["time/step"] >= row["time/rollout"] >= row["time/reward"] > 0 for row in timings)
+    evaluations = [row for row in timings if "time/evaluate" in row]
+    assert [row["step"] for row in evaluations] == [0, 2, 4]
+    assert all(row.keys() == {"step", "time/evaluate"} and row["time/evaluate"] > 0 for row in evaluations)
+    steps = [row for row in timings if row not in evaluations]
+    assert all(row["time/step"] >= row["time/rollout"] >= row["time/reward"] > 0 for row in steps)
+    assert all(row["time/rollout"] > row["time/encode"] + row["time/decode"] for row in steps)
+    assert all(min(row["time/encode"], row["time/decode"]) > 0 for row in steps)
+    assert all(row["memory/peak"] > 1e7 for row in steps)  # bytes: torch alone takes more
+    for key in steps[0]:
+        assert key in documented, f"{key} is not documented"
+    assert not any(key.startswith(("time/", "memory/")) for row in rows for key in row)
 
 
 @pytest.mark.parametrize("algorithm", ["mixed", "actor_critic", "ppo", "rloo"])

@@ -1,11 +1,12 @@
 """A figure as SVG text: inside a page that has its own colours and fonts, or as a file of its own."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
+from typing import Any
 
-from rlcap.reporting.reading.files import clean
+from rlcap.markdown import clean
 
 # The light theme's colours, as drawn; on the page each becomes the variable, which the dark theme sets anew.
 VARIABLES: Mapping[str, str] = {
@@ -41,10 +42,8 @@ INK, MUTED, RULE = "#24292f", "#67707b", "#dfe3e8"
 RUN_COLOURS = tuple(colour for colour, variable in VARIABLES.items() if variable.startswith("--run"))
 METHOD_COLOURS = tuple(colour for colour, variable in VARIABLES.items() if variable.startswith("--method"))
 PHASE_COLOURS = tuple(colour for colour, variable in VARIABLES.items() if variable.startswith("--phase"))
-# With the colours these tell 24 runs apart; the first two runs differ in lightness and stay solid.
-_DASHES = ((), (), (6, 2), (2, 2), (8, 2, 2, 2))
-# Of methods each half of the colours has its own dash: those of one half differ for the colour-blind too.
-_METHOD_DASHES = ((), (6, 2), (2, 2), (8, 2, 2, 2))
+# Each half of the colours has its own dash: those of one half differ for the colour-blind too.
+_DASHES = ((), (6, 2), (2, 2), (8, 2, 2, 2))
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
 _LINE = 18
 
@@ -76,6 +75,7 @@ class Figure:
         height: in points.
         legend: what its colours mean.
         description: what a reader who cannot see it is told.
+        draw: draws it anew on axes, for other kinds of files; None where it is kept as SVG alone.
     """
 
     slug: str
@@ -86,6 +86,7 @@ class Figure:
     height: int
     legend: tuple[Mark, ...]
     description: str
+    draw: Callable[[Any], None] | None = field(default=None, repr=False, compare=False)
 
     def inline(self) -> str:
         """The figure as an element of a page: ids its own, colours the page's, no title and no legend."""
@@ -100,7 +101,7 @@ class Figure:
     def standalone(self) -> str:
         """The figure as a file: light, with its title and a legend above the drawing."""
         head = 26 + _LINE * len(self.legend)
-        title, rows = escape(shorten(self.title, 44)), []
+        title, rows = escape(shorten(self.title, self.width // 8)), []
         for number, mark in enumerate(self.legend):
             y = 36 + _LINE * number
             dash = f' stroke-dasharray="{" ".join(map(str, mark.dash))}"' if mark.dash else ""
@@ -119,15 +120,15 @@ class Figure:
         )
 
 
-def run_mark(index: int, name: str) -> Mark:
-    """How the run of that place is drawn throughout a report."""
-    return Mark(name, RUN_COLOURS[index % len(RUN_COLOURS)], _DASHES[index % len(_DASHES)])
-
-
-def method_mark(index: int, name: str) -> Mark:
-    """How the method of that place is drawn throughout a report."""
+def marks_of(names: Sequence[str]) -> tuple[Mark, ...]:
+    """How each of some methods is drawn throughout a report: few in colours far apart, many with dashes besides."""
+    if len(names) <= len(RUN_COLOURS):
+        return tuple(Mark(name, colour) for name, colour in zip(names, RUN_COLOURS, strict=False))
     half = len(METHOD_COLOURS) // 2
-    return Mark(name, METHOD_COLOURS[index % len(METHOD_COLOURS)], _METHOD_DASHES[index // half % len(_METHOD_DASHES)])
+    return tuple(
+        Mark(name, METHOD_COLOURS[place % len(METHOD_COLOURS)], _DASHES[place // half % len(_DASHES)])
+        for place, name in enumerate(names)
+    )
 
 
 def shorten(text: str, length: int) -> str:

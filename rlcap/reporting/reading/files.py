@@ -1,32 +1,80 @@
-"""Reading files that may be missing or damaged, and writing files that are whole or absent."""
+"""Reading files that may be missing, damaged or hostile, and writing files that are whole or absent."""
 
-import json
 import os
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import Any, BinaryIO
 
 from rlcap.errors import UserError
 
-# Control characters, bidirectional overrides and what XML forbids; they could reorder or break the text around them.
-_UNPRINTABLE = {
-    **dict.fromkeys(
-        (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFFFE, 0xFFFF), "�"
-    ),
-    **dict.fromkeys(map(ord, "\t\n\r"), " "),
-}
+LONGEST_KEY = 200
 
 
 class ReportError(UserError):
     """Why no report can be made, in one line."""
 
 
-def clean(text: str) -> str:
-    """The text with what no page can show replaced by U+FFFD, on one line."""
-    return text.encode("utf-8", "replace").decode("utf-8").translate(_UNPRINTABLE)
+class SourceError(Exception):
+    """Why a file of a run folder is left out, such as ``is missing``."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file of a run folder.
+
+    Attributes:
+        folder: the run folder, which a link must not lead out of.
+        name: the file's path in it, as notes call it.
+    """
+
+    folder: Path
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies."""
+        return self.folder / self.name
+
+    @contextmanager
+    def open(self, most: int | None = None) -> Iterator[BinaryIO]:
+        """The open file, of at most so many bytes.
+
+        A link out of the run folder is not followed: a folder from elsewhere could show a file of its reader's.
+
+        Raises:
+            SourceError: if there is no such file, or none that may be read.
+        """
+        try:
+            if not self.path.resolve(strict=True).is_relative_to(self.folder.resolve()):
+                raise SourceError("is a link out of the run folder and was left out")
+            # a pipe would be waited for without end
+            descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        except FileNotFoundError as error:
+            dangling = os.path.lexists(self.path)
+            raise SourceError("is a link to nothing" if dangling else "is missing") from error
+        except (OSError, RuntimeError, ValueError) as error:  # a RuntimeError is a loop of links
+            raise SourceError(f"cannot be read: {getattr(error, 'strerror', None) or 'its path is none'}") from error
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(descriptor)
+            raise SourceError("cannot be read: it is no file")
+        with os.fdopen(descriptor, "rb") as file:
+            if most is not None and found.st_size > most:
+                raise SourceError(f"is larger than {most >> 20} MiB and was left out")
+            yield file
+
+    def fingerprint(self) -> tuple[str, int, int, int] | None:
+        """The file's path, size, time of change and number, which change when it does; None where there is no file."""
+        try:
+            path = self.path.resolve(strict=True)
+            found = path.stat()
+        except (OSError, RuntimeError, ValueError):
+            return None
+        return str(path), found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def as_number(value: object) -> float | None:
@@ -51,68 +99,20 @@ def as_mapping(value: object) -> dict[str, Any]:
     return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else {}
 
 
-def read_mapping(path: Path, notes: list[str], label: str) -> dict[str, Any]:
-    """The mapping in a JSON or YAML file; what is wrong with the file is added to the notes under its label."""
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; False too where nobody may look."""
     try:
-        text = path.read_text(encoding="utf-8")
-        value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except FileNotFoundError:
-        notes.append(f"{label} is missing")
-        return {}
-    except OSError as error:
-        notes.append(f"{label} cannot be read: {error.strerror}")
-        return {}
-    except (ValueError, RecursionError, yaml.YAMLError):
-        notes.append(f"{label} is damaged and was left out")
-        return {}
-    if not isinstance(value, Mapping):
-        notes.append(f"{label} holds no mapping and was left out")
-    return as_mapping(value)
+        return path.is_dir()
+    except OSError:
+        return False
 
 
-def read_lines(path: Path, notes: list[str], label: str) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file; lines that hold none are left out and named in the notes."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        notes.append(f"{label} is missing")
-        return []
-    except OSError as error:
-        notes.append(f"{label} cannot be read: {error.strerror}")
-        return []
-    rows, damaged = [], []
-    lines = content.split(b"\n")
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        if isinstance(row, dict):
-            rows.append(row)
-        else:
-            damaged.append(number)
-    if damaged and damaged[-1] == len(lines):  # no newline follows it: the writer was stopped
-        notes.append(f"{label}: the last line ({damaged.pop()}) is half written and was left out")
-    if damaged:
-        what = (
-            f"line {damaged[0]} holds"
-            if len(damaged) == 1
-            else f"{len(damaged)} lines (the first is {damaged[0]}) hold"
-        )
-        notes.append(f"{label}: {what} no JSON object and {'was' if len(damaged) == 1 else 'were'} left out")
-    if not rows:
-        notes.append(f"{label} holds no rows")
-    return rows
-
-
-def write_aside(path: Path, text: str) -> None:
+def write_aside(path: Path, content: str | bytes) -> None:
     """Write a file under another name and rename it, so that a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -2,61 +2,33 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 from jaxtyping import Float
 
-from rlcap.reporting.reading.files import ReportError, as_count, as_mapping, as_number, read_lines, read_mapping
+from rlcap.reporting.reading.cache import Cache, pack_json, unpack_json
+from rlcap.reporting.reading.evaluations import Evaluation, Score, read_evaluation
+from rlcap.reporting.reading.files import ReportError, Source, as_count, as_mapping, is_folder
+from rlcap.reporting.reading.logs import (
+    COUNTERS,
+    STEP_SECONDS,
+    Series,
+    pack_series,
+    read_curves,
+    read_timings,
+    unpack_series,
+)
+from rlcap.reporting.reading.mappings import read_mapping
+from rlcap.reporting.reading.predictions import Prediction, Predictions
 
-# Columns of metrics.jsonl that say when a row was written, not what was measured.
-COUNTERS = ("step", "epoch", "images", "captions")
+__all__ = ["COUNTERS", "Evaluation", "Prediction", "Reading", "Run", "Score", "Series", "read_runs", "run_names"]
 
-
-@dataclass(frozen=True)
-class Series:
-    """One logged quantity against the training step, steps ascending and distinct."""
-
-    steps: Float[np.ndarray, " points"]
-    values: Float[np.ndarray, " points"]
-
-
-@dataclass(frozen=True)
-class Score:
-    """A split's score and how it was scored; the signature is empty where the file names none."""
-
-    value: float
-    signature: str
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The caption of one image, its references and its own scores."""
-
-    image_id: str
-    caption: str
-    references: tuple[str, ...]
-    scores: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What a run's policy made of one split; every part may be empty."""
-
-    folder: Path
-    images: int | None
-    step: int | None
-    decoding: str
-    scores: Mapping[str, Score]
-    statistics: Mapping[str, float]
-    predictions: Mapping[str, Prediction]
-
-    def thumbnail(self, image_id: str) -> Path:
-        """Where the image's thumbnail lies if there is one."""
-        return self.folder / "images" / f"{quote(image_id, safe='', errors='replace')}.jpg"
+KINDS = ("policy", "reward_model")
+MOST_NOTES = 50
 
 
 @dataclass(frozen=True)
@@ -68,29 +40,78 @@ class Run:
         config: config.yaml as nested mappings.
         environment: environment.json.
         curves: the quantities of metrics.jsonl by key, the counters included.
-        timings: seconds by key of timings.jsonl, one per row.
+        timings: seconds (``time/...``) and bytes (``memory/...``) by key of timings.jsonl.
         evaluation: the evaluation of the split asked for.
         notes: one line for each thing that is missing or damaged.
+        folder: where it lies.
+        kind: what it trained, ``policy`` or ``reward_model``; empty where nothing says.
     """
 
     name: str
     config: Mapping[str, Any]
     environment: Mapping[str, Any]
     curves: Mapping[str, Series]
-    timings: Mapping[str, Float[np.ndarray, " _rows"]]
+    timings: Mapping[str, Series]
     evaluation: Evaluation
     notes: tuple[str, ...]
+    folder: Path = Path()
+    kind: str = ""
 
-    @property
+    @cached_property
     def steps(self) -> int | None:
         """The last step that was logged; None where none was."""
         return max((int(series.steps[-1]) for series in self.curves.values()), default=None)
 
     @property
+    def planned_steps(self) -> int | None:
+        """The steps that the configuration asks for; None where it does not say."""
+        return as_count(as_mapping(self.config.get("training")).get("steps"))
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing says that the run is still going on or was stopped.
+
+        A guard may end a run early; it is finished once the split was measured.
+        """
+        if self.planned_steps is None or self.steps is None or self.steps >= self.planned_steps:
+            return True
+        guarded = as_mapping(self.config.get("training")).get("guard") is not None
+        at_the_end = self.setting("evaluation", "validation") != self.evaluation.folder.name
+        return guarded and at_the_end and bool(self.evaluation.scores)
+
+    @property
+    def started_from(self) -> str:
+        """The name of the folder that the policy was loaded from; empty where it was not."""
+        directory = self.setting("policy", "init_args", "directory")
+        return Path(directory).name
+
+    @property
     def training_seconds(self) -> float | None:
-        """What all steps took: the mean of those that were timed, times the steps; None where it cannot be told."""
-        seconds = self.timings.get("time/step")
-        return None if seconds is None or self.steps is None else float(seconds.mean()) * self.steps
+        """What all steps took; None where it cannot be told."""
+        if self.steps is None:
+            return None
+        seconds = self.seconds_at(np.array([self.steps], dtype=np.float64))
+        return None if seconds is None else float(seconds[0])
+
+    def seconds_at(self, steps: Float[np.ndarray, " points"]) -> Float[np.ndarray, " points"] | None:
+        """Training seconds from the start to each step; None where nothing was timed.
+
+        Each logged time stands for the steps since the one logged before; later steps take their mean.
+        """
+        timed = self.timings.get(STEP_SECONDS)
+        if timed is None:
+            return None
+        return _total_at(timed.steps, np.cumsum(timed.values * np.diff(timed.steps, prepend=0.0)), steps)
+
+    def count_at(self, counter: str, steps: Float[np.ndarray, " points"]) -> Float[np.ndarray, " points"] | None:
+        """The images or captions seen from the start to each step, None where they were not counted.
+
+        Args:
+            counter: ``images`` or ``captions``.
+            steps: where; between logged steps it is interpolated, later ones go on at the mean rate.
+        """
+        counted = self.curves.get(counter)
+        return None if counted is None else _total_at(counted.steps, counted.values, steps)
 
     def setting(self, *path: str) -> str:
         """A setting of the configuration as text, empty where there is none."""
@@ -100,21 +121,50 @@ class Run:
         return "" if value is None or isinstance(value, Mapping) else str(value)
 
 
-def read_runs(folders: Sequence[Path], split: str) -> tuple[Run, ...]:
+@dataclass(frozen=True)
+class Reading:
+    """What was read of run folders.
+
+    Attributes:
+        runs: those that hold anything, in the order they were given.
+        left_out: one sentence for each that holds nothing.
+    """
+
+    runs: tuple[Run, ...]
+    left_out: tuple[str, ...]
+
+
+def read_runs(folders: Sequence[Path], split: str, cache: Path | None = None) -> Reading:
     """The runs of the folders, in that order.
 
+    Args:
+        folders: run folders.
+        split: the split whose evaluation is read.
+        cache: a folder in which what was parsed is kept; of folders not given any more, nothing is.
+
     Raises:
-        ReportError: if a folder does not exist, is named twice or holds nothing a report could show.
+        ReportError: if a folder does not exist or is named twice, or if none holds anything a report could show.
     """
     if not folders:
         raise ReportError("a report needs at least one run folder")
     for folder in folders:
-        if not folder.is_dir():
-            raise ReportError(f"{folder} is no run folder: there is no such directory")
+        if not is_folder(folder):
+            raise ReportError(f"{folder} is no run folder: there is no such directory, or it may not be entered")
     repeated = [path for path, times in Counter(folder.resolve() for folder in folders).items() if times > 1]
     if repeated:
         raise ReportError(f"{repeated[0]} is given more than once: name each run folder once")
-    return tuple(_read_run(folder, name, split) for folder, name in zip(folders, run_names(folders), strict=True))
+    keep = Cache(cache)
+    predictions = Predictions(keep)
+    read = [
+        _read_run(folder, name, split, keep, predictions)
+        for folder, name in zip(folders, run_names(folders), strict=True)
+    ]
+    keep.drop_unused()
+    runs = tuple(run for run in read if _usable(run))
+    if not runs:
+        more = "" if len(folders) == 1 else f", nor do the other {len(folders) - 1}"
+        raise ReportError(f"{folders[0]} {_nothing(split)}{more}")
+    return Reading(runs, tuple(f"{run.name} {_nothing(split)}; it was left out." for run in read if not _usable(run)))
 
 
 def run_names(folders: Sequence[Path]) -> tuple[str, ...]:
@@ -133,123 +183,44 @@ def run_names(folders: Sequence[Path]) -> tuple[str, ...]:
         depths = deeper
 
 
-def _read_run(folder: Path, name: str, split: str) -> Run:
+def _read_run(folder: Path, name: str, split: str, cache: Cache, predictions: Predictions) -> Run:
     notes: list[str] = []
-    config = read_mapping(folder / "config.yaml", notes, "config.yaml")
-    environment = read_mapping(folder / "environment.json", notes, "environment.json")
-    curves = _curves(read_lines(folder / "metrics.jsonl", notes, "metrics.jsonl"), notes)
-    timings = _timings(read_lines(folder / "timings.jsonl", notes, "timings.jsonl"), notes)
-    evaluation = _evaluation(folder / "evaluation" / split, split, notes)
-    if not (curves or timings or evaluation.scores or evaluation.predictions):
-        raise ReportError(
-            f"{folder} holds nothing to report: no rows in metrics.jsonl or timings.jsonl, and no evaluation/{split}"
-        )
-    return Run(name, config, environment, curves, timings, evaluation, tuple(notes))
-
-
-def _curves(rows: Sequence[Mapping[str, Any]], notes: list[str]) -> dict[str, Series]:
-    points: dict[str, dict[float, float]] = {}
-    without_step, repeated = 0, set()
-    not_finite: Counter[str] = Counter()
-    for row in rows:
-        step = as_number(row.get("step"))
-        if step is None:
-            without_step += 1
-            continue
-        for key, value in row.items():
-            number = as_number(value)
-            if number is None:
-                not_finite[key] += 1
-                continue
-            of_key = points.setdefault(key, {})
-            if step in of_key and key not in COUNTERS:  # training and evaluation rows share their counters
-                repeated.add(step)
-            of_key[step] = number
-    if without_step:
-        notes.append(f"metrics.jsonl: {without_step} rows name no step and were left out")
-    if repeated:
-        notes.append(
-            f"metrics.jsonl: {len(repeated)} steps were logged more than once (a resumed run?); the later is shown"
-        )
-    notes.extend(f"metrics.jsonl: {times} values of {key} are not finite numbers" for key, times in not_finite.items())
-    curves = {}
-    for key, of_key in points.items():
-        steps = np.array(sorted(of_key), dtype=np.float64)
-        curves[key] = Series(steps, np.array([of_key[step] for step in steps], dtype=np.float64))
-    return curves
-
-
-def _timings(rows: Sequence[Mapping[str, Any]], notes: list[str]) -> dict[str, Float[np.ndarray, " _rows"]]:
-    seconds: dict[str, list[float]] = {}
-    unusable = 0
-    for row in rows:
-        for key, value in row.items():
-            if key.startswith("time/"):
-                number = as_number(value)
-                if number is None or number < 0:
-                    unusable += 1
-                else:
-                    seconds.setdefault(key, []).append(number)
-    if unusable:
-        notes.append(f"timings.jsonl: {unusable} values are no times and were left out")
-    return {key: np.array(values, dtype=np.float64) for key, values in seconds.items()}
-
-
-def _evaluation(folder: Path, split: str, notes: list[str]) -> Evaluation:
-    label = f"evaluation/{split}"
-    if not folder.is_dir():
-        notes.append(f"{label} is missing")
-        return Evaluation(folder, None, None, "", {}, {}, {})
-    summary = read_mapping(folder / "scores.json", notes, f"{label}/scores.json")
-    scores = {}
-    for metric, entry in as_mapping(summary.get("scores")).items():
-        value = as_number(as_mapping(entry).get("value"))
-        if value is None:
-            notes.append(f"{label}/scores.json: {metric} has no finite value")
-        else:
-            scores[metric] = Score(value, str(as_mapping(entry).get("signature") or ""))
-    statistics = {
-        key: number
-        for key, value in as_mapping(summary.get("statistics")).items()
-        if (number := as_number(value)) is not None
-    }
-    predictions = _predictions(folder / "predictions.jsonl", f"{label}/predictions.jsonl", notes)
-    images = as_count(summary.get("images"))
-    if images is not None and predictions and images != len(predictions):
-        notes.append(f"{label}: scores.json speaks of {images} images, predictions.jsonl holds {len(predictions)}")
-    return Evaluation(
-        folder,
-        images,
-        as_count(summary.get("step")),
-        str(summary.get("decoding") or ""),
-        scores,
-        statistics,
-        predictions,
+    config = cache.remembered(Source(folder, "config.yaml"), "config.json", read_mapping, pack_json, unpack_json, notes)
+    environment = read_mapping(Source(folder, "environment.json"), notes)
+    curves, timings = (
+        cache.remembered(Source(folder, file), "log.npz", read, pack_series, unpack_series, notes)
+        for file, read in (("metrics.jsonl", read_curves), ("timings.jsonl", read_timings))
     )
+    evaluation = read_evaluation(folder, split, predictions, notes)
+    run = Run(name, config, environment, curves, timings, evaluation, (), folder, _kind(config, folder))
+    if not run.finished:
+        notes.append(f"still running or stopped: step {run.steps} of {run.planned_steps}")
+    if len(notes) > MOST_NOTES:
+        notes[MOST_NOTES:] = [f"{len(notes) - MOST_NOTES} further remarks are not shown"]
+    return replace(run, notes=tuple(notes))
 
 
-def _predictions(path: Path, label: str, notes: list[str]) -> dict[str, Prediction]:
-    predictions: dict[str, Prediction] = {}
-    unusable = repeated = 0
-    for row in read_lines(path, notes, label):
-        image_id, caption, references = row.get("image_id"), row.get("caption"), row.get("references")
-        if not isinstance(image_id, str | int) or not isinstance(caption, str):
-            unusable += 1
-        elif str(image_id) in predictions:
-            repeated += "score" not in row  # a reward model scores several captions of an image
-        else:
-            predictions[str(image_id)] = Prediction(
-                str(image_id),
-                caption,
-                tuple(str(reference) for reference in references) if isinstance(references, list) else (),
-                {
-                    metric: number
-                    for metric, value in as_mapping(row.get("scores")).items()
-                    if (number := as_number(value)) is not None
-                },
-            )
-    if unusable:
-        notes.append(f"{label}: {unusable} rows name no image or no caption and were left out")
-    if repeated:
-        notes.append(f"{label}: {repeated} rows repeat an image; its first caption is kept")
-    return predictions
+def _kind(config: Mapping[str, Any], folder: Path) -> str:
+    """What a run trained, as its configuration says, or the marker files of its checkpoints."""
+    named = [kind for kind in KINDS if config.get(kind) is not None]
+    if not named and is_folder(folder / "checkpoints"):
+        named = [kind for kind in KINDS if any(folder.glob(f"checkpoints/*/*/rlcap_{kind}.json"))]
+    return named[0] if len(named) == 1 else ""
+
+
+def _usable(run: Run) -> bool:
+    return bool(run.curves or run.timings or run.evaluation.scores or run.evaluation.predictions)
+
+
+def _nothing(split: str) -> str:
+    return f"holds nothing to report: no rows in metrics.jsonl or timings.jsonl, and no evaluation/{split}"
+
+
+def _total_at(
+    steps: Float[np.ndarray, " logged"], totals: Float[np.ndarray, " logged"], at: Float[np.ndarray, " points"]
+) -> Float[np.ndarray, " points"]:
+    """A total that is zero at step 0, interpolated between logged steps; after the last it grows at its mean rate."""
+    start = int(steps[0] == 0)
+    steps, totals = np.append(0.0, steps[start:]), np.append(0.0, totals[start:])
+    rate = totals[-1] / steps[-1] if steps[-1] else 0.0
+    return np.asarray(np.interp(at, steps, totals) + rate * np.maximum(at - steps[-1], 0.0))

@@ -1,0 +1,34 @@
+"""What numbers are called, and whether more of them is better."""
+
+import re
+
+STATISTICS = {
+    "length": "Words",
+    "length_deviation": "Words, deviation",
+    "bad_ending_rate": "Bad endings",
+    "repetition_rate": "Repetition",
+    "ended_rate": "Ended",
+    "distinct_1": "Distinct-1",
+    "distinct_2": "Distinct-2",
+    "vocabulary": "Vocabulary",
+    "distinct_captions": "Different captions",
+    "novel_captions": "Novel captions",
+    "self_cider": "Self-CIDEr",
+    **{f"mbleu_{order}": f"mBLEU-{order}" for order in range(1, 5)},
+    "div_1": "Div-1",
+    "div_2": "Div-2",
+    "samples_vocabulary": "Vocabulary of samples",
+}
+"""What captions are like, by key of scores.json."""
+
+# Better the lower they are; whatever else is a score is better the higher it is.
+_LOWER = re.compile(r"bad_ending_rate|repetition_rate|mbleu_\d|CHAIR.*|.*perplexity.*", re.IGNORECASE)
+# What captions are like says nothing of how good they are.
+_NEITHER = frozenset({"length", "length_deviation", "vocabulary", "samples_vocabulary", "ended_rate"})
+
+
+def direction(name: str, signature: str = "") -> int:
+    """1 where more of a metric or statistic is better, -1 where less is, 0 where neither."""
+    if name in _NEITHER:
+        return 0
+    return -1 if _LOWER.fullmatch(name) or _LOWER.fullmatch(signature.partition("|")[0]) else 1
