@@ -19,6 +19,14 @@ from rlcap.reporting.statistics.correction import holm
 from rlcap.reporting.tables import Cell, Table, number
 
 _UP, _DOWN = "▲", "▼"
+_DIGITS = {
+    "vocabulary": 0,
+    "samples_vocabulary": 0,
+    "length": 2,
+    "length_deviation": 2,
+    "distinct_1": 4,
+    "distinct_2": 4,
+}
 _CORRECTED = {
     "column": "Holm's correction for the comparisons of a column",
     "table": "Holm's correction for all comparisons of the tables",
@@ -126,7 +134,8 @@ def _cell(material: Material, column: Column, place: int) -> Cell:
         return Cell()
     details = []
     if found.low is not None:
-        details.append(f"{_number(column, found.low)} to {_number(column, found.high)}")
+        low, high = _number(column, found.low), _number(column, found.high)
+        details.append(f"{low} to {high}" if low != high else "")
     difference = column.differences[place]
     if difference is not None:
         arrow = f" {_UP if difference.value > 0 else _DOWN}" if material.columns.holds(column, place) else ""
@@ -134,14 +143,13 @@ def _cell(material: Material, column: Column, place: int) -> Cell:
     if found.seeds < len(material.methods[place].runs):
         details.append(f"{found.seeds} of {len(material.methods[place].runs)} seeds")
     text = _number(column, found.value)
-    return Cell(text, "\n".join(details), strong=column.best == place, sort=found.value)
+    return Cell(text, "\n".join(filter(None, details)), strong=column.best == place, sort=found.value)
 
 
 def _number(column: Column, value: float | None, sign: bool = False) -> str:
     if value is not None and column.name.endswith("_rate"):
         return f"{number(100 * value, 1, sign)} %"
-    digits = {"vocabulary": 0, "samples_vocabulary": 0, "length": 2, "length_deviation": 2}.get(column.name, 3)
-    return number(value, digits, sign)
+    return number(value, _DIGITS.get(column.name, 3), sign)
 
 
 def _notes(material: Material) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ def _drawn(material: Material, column: Column) -> tuple[Block, ...]:
     name = material.baseline_method.name
     holds = [material.columns.holds(column, place) for place in range(len(material.methods))]
     title = f"{column.name}, difference from {name} and {material.options.confidence:.0%} interval; filled: it holds"
-    figure = draw_forest("summary-differences", title, material.marks, column.differences, holds, width=620)
+    figure = draw_forest("summary-differences", title, material.marks, column.differences, holds, width=400)
     return () if figure is None else (Figures((figure,), "wide"),)
 
 
