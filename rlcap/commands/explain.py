@@ -75,7 +75,7 @@ def explain(arguments: Sequence[str], prog: str = "rlcap explain") -> None:
         chosen = chosen_records(records, config.count, config.choose, scores)
     rewards: dict[str, Reward] = {}
     if config.transport:
-        of_rewards = Parser(prog=prog, exit_on_error=False)
+        of_rewards = Parser(prog=prog)
         of_rewards.add_argument("--rewards", type=dict[str, Reward], default={})
         named = transport_settings(own.get("rewards") or {}, evaluation.get("metrics") or {})
         rewards = of_rewards.instantiate(of_rewards.parse_object({"rewards": named})).rewards

@@ -4,16 +4,13 @@ A column holds one metric under one signature, so that it can be read downwards.
 of its own.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float
 
-from rewards.base import Candidates
-from rewards.bleu import Bleu, sentence_bleu
+from rlcap.reporting.comparable import comparable_numbers
 from rlcap.reporting.images import SharedImages
 from rlcap.reporting.methods import Method
 from rlcap.reporting.names import direction
@@ -21,18 +18,7 @@ from rlcap.reporting.options import ReportOptions
 from rlcap.reporting.reading.runs import Run
 from rlcap.reporting.statistics.correction import holm
 from rlcap.reporting.statistics.estimates import Difference, Estimate, difference, estimate
-from rlcap.reporting.statistics.resampling import (
-    Runs,
-    Statistic,
-    image_resamples,
-    interquartile_statistic,
-    mean_statistic,
-    resampled_runs,
-)
-
-BLEU = re.compile(r"^BLEU-([1-4])$")
-# A score whose file says otherwise than the mean of its images is one of the whole corpus.
-_SAME = 1e-3
+from rlcap.reporting.statistics.resampling import Runs
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,11 +85,15 @@ class Columns:
         scores: the metrics, the main one first.
         statistics: what the captions are like.
         corrected: the p-value of each method's difference, by the column's place among all and the method's.
+        families: how many comparisons each column's p-values were corrected for, by its place.
+        remarks: which numbers are other than they should be, one line each.
     """
 
     scores: tuple[Column, ...]
     statistics: tuple[Column, ...]
     corrected: Mapping[tuple[int, int], float | None]
+    families: Mapping[int, int]
+    remarks: tuple[str, ...] = ()
 
     @property
     def all(self) -> tuple[Column, ...]:
@@ -119,6 +109,10 @@ class Columns:
         p = self.p(column, method)
         return p is not None and p < column.options.alpha
 
+    def corrected_for(self, column: Column) -> int:
+        """How many comparisons the p-values of a column were corrected for."""
+        return self.families[self.all.index(column)]
+
     def main(self, metric: str) -> Column | None:
         """The main metric's column: of several signatures the baseline's."""
         found = [column for column in self.scores if column.name == metric]
@@ -129,138 +123,32 @@ class Columns:
 
 def make_columns(methods: Sequence[Method], images: SharedImages, baseline: int, options: ReportOptions) -> Columns:
     """All columns of the methods."""
-    columns = [
-        *_score_columns(methods, images, baseline, options),
-        *_statistic_columns(methods, images, baseline, options),
-    ]
-    scores = [column for column in columns if column.signature]
+    found, remarks = comparable_numbers([run for method in methods for run in method.runs], images, options)
+    scores = []
+    for (metric, signature), runs in found.items():
+        sampled = min(run.images for run in runs.values())
+        better = direction(metric, signature)
+        scores.append(Column(metric, signature, better, sampled, _by_method(methods, runs), baseline, options))
     scores.sort(key=lambda column: column.name != options.metric)
-    statistics = [column for column in columns if not column.signature]
+    statistics = _statistic_columns(methods, images, baseline, options)
     ordered = [*scores, *statistics]
-    families: list[list[int]] = [[place] for place in range(len(ordered))]
-    if options.correction == "table":
-        families = [list(range(len(ordered)))]
+    together = [list(range(len(ordered)))] if options.correction == "table" else [[n] for n in range(len(ordered))]
     corrected: dict[tuple[int, int], float | None] = {}
-    for family in families:
+    families: dict[int, int] = {}
+    for family in together:
         keys = [(place, method) for place in family for method in range(len(methods))]
         values = [ordered[place].p_values[method] for place, method in keys]
         corrected |= dict(zip(keys, values if options.correction == "none" else holm(values), strict=True))
-    return Columns(tuple(scores), tuple(statistics), corrected)
-
-
-def is_mean(score: float, mean: float) -> bool:
-    """Whether the score of a split is the mean of its images' scores, but for rounding."""
-    return abs(mean - score) <= _SAME * max(1.0, abs(score))
-
-
-@dataclass(frozen=True)
-class _Scored:
-    """A run's number: its scores of some images, or the number alone where it is no mean of them."""
-
-    value: float
-    image_ids: tuple[str, ...] = ()
-    scores: Float[np.ndarray, " images"] | None = None
-
-
-_Key = tuple[str, str]
-"""A metric and its signature."""
-
-
-def _score_columns(
-    methods: Sequence[Method], images: SharedImages, baseline: int, options: ReportOptions
-) -> list[Column]:
-    members = [run for method in methods for run in method.runs]
-    found: dict[_Key, dict[str, _Scored]] = {}
-    for run in members:
-        for metric in run.evaluation.scores:
-            signature, scored = _scored(run, metric, images)
-            found.setdefault((metric, signature), {})[run.name] = scored
-    of_runs = {
-        key: {name: Runs(np.array([s.value]), None, 0) for name, s in scored.items()} for key, scored in found.items()
-    }
-    of_runs |= _resampled(found, members, images, options)
-    columns = []
-    for (metric, signature), runs in of_runs.items():
-        together = _by_method(methods, runs)
-        sampled = min(run.images for run in runs.values())
-        columns.append(Column(metric, signature, direction(metric, signature), sampled, together, baseline, options))
-    return columns
-
-
-def _scored(run: Run, metric: str, images: SharedImages) -> tuple[str, _Scored]:
-    """A run's number under the signature by which it can be compared.
-
-    Images that differ from run to run are part of it, unless the number is a mean over images scored one by one.
-    """
-    evaluation, score = run.evaluation, run.evaluation.scores[metric]
-    signature = score.signature or f"{metric}, signature unknown ({run.name})"
-    own = evaluation.predictions
-    if not own:
-        return f"{signature}, captions unknown", _Scored(score.value)
-    if run.name not in images.compared:
-        return f"{signature}, other images ({run.name})", _Scored(score.value)
-    complete = run.name in images.complete
-    of_own = [prediction.scores.get(metric) for prediction in own.values()]
-    known = [value for value in of_own if value is not None]
-    of_images = len(known) == len(own) and is_mean(score.value, float(np.mean(known)))
-    if of_images and (complete or "df:corpus" not in signature):
-        scores = np.array([own[image_id].scores[metric] for image_id in images.image_ids], np.float64)
-        return signature, _Scored(float(scores.mean()), images.image_ids, scores)
-    if complete or BLEU.match(metric):
-        return signature, _Scored(score.value)
-    return f"{signature}, of the {len(own):,} images of {run.name}", _Scored(score.value)
-
-
-def _resampled(
-    found: Mapping[_Key, Mapping[str, _Scored]], members: Sequence[Run], images: SharedImages, options: ReportOptions
-) -> dict[_Key, dict[str, Runs]]:
-    """The numbers that a sample of the images has too: means over images, and BLEU. All are of the same samples."""
-    means = {
-        (key, name): scored.scores
-        for key, of_key in found.items()
-        if all(scored.scores is not None for scored in of_key.values())
-        for name, scored in of_key.items()
-        if scored.scores is not None
-    }
-    bleu = {
-        key: [run for run in members if run.name in of_key]
-        for key, of_key in found.items()
-        if BLEU.match(key[0]) and images.compared.issuperset(of_key)
-    }
-    statistics: list[Statistic] = []
-    if means:
-        scores = np.stack(list(means.values()))
-        of_kind = mean_statistic if options.aggregate == "mean" else interquartile_statistic
-        statistics.append(of_kind(scores))
-    counted = list({run.name: run for runs in bleu.values() for run in runs}.values())
-    statistics += [_bleu(run, images) for run in counted]
-    if not statistics:
-        return {}
-    runs = resampled_runs(statistics, image_resamples(len(images.image_ids), options.resamples, options.seed))
-    resampled: dict[_Key, dict[str, Runs]] = {}
-    if means:
-        each = runs.pop(0).split([1] * len(means))
-        for (key, name), of_run in zip(means, each, strict=True):
-            resampled.setdefault(key, {})[name] = of_run
-    orders = {run.name: of_run.split([1] * 4) for run, of_run in zip(counted, runs, strict=True)}
-    for key, of_key in bleu.items():
-        resampled[key] = {run.name: orders[run.name][int(key[0][-1]) - 1] for run in of_key}
-    return resampled
-
-
-def _bleu(run: Run, images: SharedImages) -> Statistic:
-    """BLEU-1 to BLEU-4 of a run's captions, from what is counted in each of them once."""
-    chosen = [run.evaluation.predictions[image_id] for image_id in images.image_ids]
-    candidates = Candidates([p.caption for p in chosen], references=[list(p.references) for p in chosen])
-    counted = Bleu(4).statistics(candidates)
-    return lambda times: sentence_bleu(counted.summed(times)).T
+        count = 1 if options.correction == "none" else sum(value is not None for value in values)
+        families |= dict.fromkeys(family, count)
+    return Columns(tuple(scores), tuple(statistics), corrected, families, remarks)
 
 
 def _statistic_columns(
     methods: Sequence[Method], images: SharedImages, baseline: int, options: ReportOptions
 ) -> list[Column]:
     """What the captions are like: over seeds alone, since a resample of images holds fewer different words."""
-    members = [run for method in methods for run in method.runs if run.name in images.complete]
+    members: list[Run] = [run for method in methods for run in method.runs if run.name in images.complete]
     keys = dict.fromkeys(key for run in members for key in run.evaluation.statistics)
     columns = []
     for key in keys:

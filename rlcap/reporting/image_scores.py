@@ -6,10 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from rlcap.reporting.columns import Column, is_mean
+from rlcap.reporting.columns import Column
+from rlcap.reporting.comparable import is_mean
 from rlcap.reporting.material import Material
 from rlcap.reporting.names import direction
 from rlcap.reporting.reading.runs import Run
+
+_ROUNDING = 1e-9  # of the scores' size
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,17 @@ class ImageScores:
     @property
     def means(self) -> dict[int, Float[np.ndarray, " images"]]:
         """Each method's score of an image, over its seeds."""
-        return {place: scores.mean(axis=0) for place, scores in self.of_method.items()}  # over seeds
+        # Deviations from the first seed: seeds that agree then have exactly its score.
+        return {place: scores[0] + (scores - scores[0]).mean(axis=0) for place, scores in self.of_method.items()}
+
+    def gains(self, place: int, other: int) -> Float[np.ndarray, " images"] | None:
+        """By how much a method is better than another on each image, 0 where rounding alone tells them apart."""
+        means = self.means
+        if place not in means or other not in means:
+            return None
+        gains: Float[np.ndarray, " images"] = (self.better or 1) * (means[place] - means[other])
+        size = max(float(np.abs(means[place]).max()), float(np.abs(means[other]).max()))
+        return np.where(np.abs(gains) > _ROUNDING * size, gains, 0.0)
 
 
 def image_scores(material: Material, metric: str) -> ImageScores | None:

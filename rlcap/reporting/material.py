@@ -1,21 +1,20 @@
 """What all sections of a report draw on: the runs, grouped into methods, and the numbers by which they are compared."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 
-import numpy as np
-
-from rlcap.reporting.columns import BLEU, Column, Columns, is_mean, make_columns
+from rlcap.reporting.columns import Column, Columns, make_columns
+from rlcap.reporting.doubts import check_metric, doubts_of, unmeasured
 from rlcap.reporting.drawing.kept import Drawings
 from rlcap.reporting.drawing.svg import Mark, marks_of
 from rlcap.reporting.images import SharedImages, shared_images
 from rlcap.reporting.methods import Method, group_runs
 from rlcap.reporting.options import ReportOptions
-from rlcap.reporting.reading.files import ReportError
+from rlcap.reporting.reading.files import ReportError, as_mapping
 from rlcap.reporting.reading.runs import Reading, Run
-from rlcap.reporting.tables import number
 
 
 @dataclass(frozen=True)
@@ -59,14 +58,7 @@ class Material:
     @cached_property
     def starts(self) -> frozenset[int]:
         """The places of methods that other methods started from: what they logged is of another training."""
-        directories = (Path(run.setting("policy", "init_args", "directory")).parts for run in self.runs)
-        runs = {parts[: parts.index("checkpoints")] if "checkpoints" in parts else parts for parts in directories}
-        names = {parts[-1] for parts in runs if parts}
-        return frozenset(
-            place
-            for place, method in enumerate(self.methods)
-            if any(Path(run.name).name in names for run in method.runs)
-        )
+        return starts_of(self.methods)
 
     @cached_property
     def shown(self) -> tuple[tuple[int, Run], ...]:
@@ -84,10 +76,16 @@ def gather(reading: Reading, options: ReportOptions, drawings: Drawings | None =
     Raises:
         ReportError: if the baseline is none of the methods, or a name is given to none or twice.
     """
+    check_metric(reading.runs, options.metric)
     methods, notes = group_runs(reading.runs)
+    former = [method.name for method in methods]
     methods = _named(methods, options)
-    baseline = _baseline(methods, options)
-    images = shared_images([run for method in methods for run in method.runs], methods[baseline].runs[0])
+    baseline = _baseline(methods, former, options)
+    members = [run for method in methods for run in method.runs]
+    images = shared_images(members, methods[baseline].runs[0], options.metric)
+    columns = make_columns(methods, images, baseline, options)
+    doubts = doubts_of(methods, methods[baseline], options.metric)
+    left = [note for note in notes if "left out" in note]
     own = [f"{run.name}: {note}." for run in reading.runs for note in run.notes]
     return Material(
         options=options,
@@ -96,26 +94,30 @@ def gather(reading: Reading, options: ReportOptions, drawings: Drawings | None =
         marks=marks_of([method.name for method in methods]),
         baseline=baseline,
         images=images,
-        columns=make_columns(methods, images, baseline, options),
-        remarks=(*reading.left_out, *own, *images.remarks, *_doubts(reading.runs, options.metric)),
-        grouping=notes,
+        columns=columns,
+        remarks=(
+            *reading.left_out,
+            *own,
+            *unmeasured(reading.runs, options.split),
+            *images.remarks,
+            *doubts,
+            *columns.remarks,
+            *left,
+        ),
+        grouping=tuple(note for note in notes if note not in left),
         drawings=drawings or Drawings(),
     )
 
 
-def _doubts(runs: Sequence[Run], metric: str) -> tuple[str, ...]:
-    """Where the main metric of a run is another number than the mean of its captions' own."""
-    doubts = []
-    for run in runs:
-        score = run.evaluation.scores.get(metric)
-        of_images = [p.scores[metric] for p in run.evaluation.predictions.values() if metric in p.scores]
-        mean = float(np.mean(of_images)) if of_images else None
-        if score and mean is not None and not is_mean(score.value, mean) and not BLEU.match(metric):
-            doubts.append(
-                f"{run.name}: {metric} is {number(score.value)} in scores.json, but the captions' mean is "
-                f"{number(mean)}."
-            )
-    return tuple(doubts)
+def _started_from(policy: object) -> Iterator[tuple[str, ...]]:
+    """The folders of the runs that a policy, or one within it, is loaded from, as the parts of their paths."""
+    arguments = as_mapping(as_mapping(policy).get("init_args"))
+    if isinstance(arguments.get("directory"), str):
+        parts = tuple(part for part in Path(arguments["directory"]).parts if part not in (".", ".."))
+        parts = parts[: parts.index("checkpoints")] if "checkpoints" in parts else parts
+        yield from [parts] if parts else []
+    if "policy" in arguments:
+        yield from _started_from(arguments["policy"])
 
 
 def _named(methods: Sequence[Method], options: ReportOptions) -> tuple[Method, ...]:
@@ -132,13 +134,33 @@ def _named(methods: Sequence[Method], options: ReportOptions) -> tuple[Method, .
     return named
 
 
-def _baseline(methods: Sequence[Method], options: ReportOptions) -> int:
-    """The place of the method, or of the method of the run, that was asked for."""
+def starts_of(methods: Sequence[Method]) -> frozenset[int]:
+    """The places of the methods that others started from: by the ends of paths, since run folders may have moved."""
+    runs = {run.folder.resolve().parts: place for place, method in enumerate(methods) for run in method.runs}
+    found = set()
+    for method in methods:
+        for parts in (parts for run in method.runs for parts in _started_from(run.config.get("policy"))):
+            ends = {folder: _common_end(folder, parts) for folder in runs}
+            longest = max(ends.values())
+            found |= {runs[folder] for folder, length in ends.items() if length == longest > 0}
+    return frozenset(found)
+
+
+def _common_end(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many parts two paths have in common at their ends."""
+    same = (mine == theirs for mine, theirs in zip(reversed(one), reversed(other), strict=False))
+    return sum(1 for _ in takewhile(bool, same))
+
+
+def _baseline(methods: Sequence[Method], former: Sequence[str], options: ReportOptions) -> int:
+    """The place of the method, or of the method of the run, that was asked for; without, of where others started."""
     asked = options.baseline
     if asked is None:
-        return 0
-    for place, method in enumerate(methods):
-        if asked == method.name or any(asked == run.name for run in method.runs):
+        starts = starts_of(methods)
+        return next(iter(starts)) if len(starts) == 1 else 0
+    for place, (method, old) in enumerate(zip(methods, former, strict=True)):
+        folders = {str(run.folder.resolve()) for run in method.runs}
+        if asked in (method.name, old, *(run.name for run in method.runs)) or str(Path(asked).resolve()) in folders:
             return place
     known = ", ".join(method.name for method in methods)
     raise ReportError(f"no method or run is called {asked!r}: the baseline is one of {known}")

@@ -20,6 +20,7 @@ _WITHOUT_EFFECT = (
     "evaluation.thumbnails.",
 )
 _SEED = "training.seed"
+_START = re.compile(r"^(policy|reward_model)\..*\bdirectory$")
 _MOST_SETTINGS = 10_000
 
 
@@ -67,18 +68,19 @@ def group_runs(runs: Sequence[Run]) -> tuple[tuple[Method, ...], tuple[str, ...]
             else:
                 kept[seed] = place
         first = places[0]
-        name = _name([runs[place].name for place in kept.values()], list(kept))
-        if name in first_of:
-            notes.append(_apart(runs, settings, first, first_of[name]))
-            name = runs[first].name
-        first_of.setdefault(name, first)
+        stem = _stem([runs[place].name for place in kept.values()], list(kept))
+        if stem in first_of:
+            notes.append(_apart(runs, settings, first, first_of[stem]))
+        # A run alone keeps its name: a number at its end need not be the seed's.
+        name = runs[first].name if stem in first_of or len(kept) == 1 else stem
+        first_of.setdefault(stem, first)
         members = tuple(kept.values())
         seeds = tuple(seed for seed in kept if seed)
         methods.append(Method(name, members, tuple(runs[place] for place in members), seeds))
     return tuple(methods), tuple(notes)
 
 
-def _name(names: Sequence[str], seeds: Sequence[str]) -> str:
+def _stem(names: Sequence[str], seeds: Sequence[str]) -> str:
     """What the names of the runs share before their seeds; the first name where they do not end so."""
     pairs = zip(names, seeds, strict=True)
     stems = {re.sub(rf"[-_]{re.escape(seed)}$", "", name) if seed else name for name, seed in pairs}
@@ -112,4 +114,8 @@ def _settings(run: Run) -> dict[str, str] | None:
             branches += [(f"{path}.{key}" if path else str(key), item) for key, item in inner.items()]
         elif not f"{path}.".startswith(_WITHOUT_EFFECT):
             leaves[path] = str(value)
-    return leaves if _SEED in leaves else None
+    if _SEED not in leaves:
+        return None
+    # Seeds may each start from a run of their own seed.
+    own = re.compile(rf"[-_]{re.escape(leaves[_SEED])}(?=/|$)")
+    return {key: own.sub("-SEED", value) if _START.match(key) else value for key, value in leaves.items()}

@@ -21,6 +21,23 @@ STATISTICS = {
 }
 """What captions are like, by key of scores.json."""
 
+MEANINGS = {
+    "length": "Words: per caption.",
+    "bad_ending_rate": 'Bad endings: captions that end in a word such as "a" or "with", or are empty.',
+    "repetition_rate": "Repetition: captions that hold an n-gram twice.",
+    "distinct_1": "Distinct-1 and -2: different words and pairs of words over all of all captions.",
+    "vocabulary": "Vocabulary: different words.",
+    "distinct_captions": "Different captions: their share of all.",
+    "novel_captions": "Novel captions: the share that is no training caption.",
+    "self_cider": "Self-CIDEr: how different several captions of an image are, 0 to 1.",
+    "mbleu_1": "mBLEU: BLEU of each of several captions of an image against the others; less is more diverse.",
+    "div_1": "Div-1 and -2: different words and pairs over all of several captions of an image.",
+}
+"""What these numbers are, in a sentence each."""
+
+MEANS = frozenset({"CIDEr-D", "ROUGE-L"})
+"""Metrics whose score of a split is always the mean over its images."""
+
 # Better the lower they are; whatever else is a score is better the higher it is.
 _LOWER = re.compile(r"bad_ending_rate|repetition_rate|mbleu_\d|CHAIR.*|.*perplexity.*", re.IGNORECASE)
 # What captions are like says nothing of how good they are.
@@ -28,7 +45,10 @@ _NEITHER = frozenset({"length", "length_deviation", "vocabulary", "samples_vocab
 
 
 def direction(name: str, signature: str = "") -> int:
-    """1 where more of a metric or statistic is better, -1 where less is, 0 where neither."""
+    """1 where more of a metric or statistic is better, -1 where less is, 0 where neither.
+
+    The signature decides where there is one: a metric may have any name, and ``-CHAIRi`` is CHAIRi turned round.
+    """
     if name in _NEITHER:
         return 0
-    return -1 if _LOWER.fullmatch(name) or _LOWER.fullmatch(signature.partition("|")[0]) else 1
+    return -1 if _LOWER.fullmatch(signature.partition("|")[0] or name) else 1

@@ -18,7 +18,8 @@ class ReportOptions:
         split: the split whose evaluation is shown.
         metric: the main metric.
         title: the heading; None: the methods' names.
-        baseline: the method, or one of its runs, that the others are compared with; None: that of the first run.
+        baseline: the method, or one of its runs, that the others are compared with; None: the one that the others
+            started from, where there is one such, else that of the first run.
         names: what methods are called, by the name that they would have.
         aggregate: how scores of images become one: their mean, or the mean of their middle half.
         resamples: of the bootstrap over images.
@@ -28,8 +29,7 @@ class ReportOptions:
         seed: of the bootstrap and of random choices.
         images: the most images of the gallery.
         megabytes: the most that pictures may add to the page.
-        formats: of the figures beside it: always SVG, which Markdown shows, and PNG besides; what is no plot, such as
-            a scene graph, is SVG alone.
+        png: whether figures are written as PNG besides SVG; what is no plot, such as a scene graph, is SVG alone.
     """
 
     split: str = "test"
@@ -44,7 +44,7 @@ class ReportOptions:
     seed: int = 0
     images: int = 60
     megabytes: float = 8.0
-    formats: tuple[Literal["svg", "png"], ...] = ("svg",)
+    png: bool = False
 
     def __post_init__(self) -> None:
         if not 100 <= self.resamples <= 100_000:
@@ -55,6 +55,11 @@ class ReportOptions:
             raise ReportError(f"images and megabytes must be 0 or more, got {self.images} and {self.megabytes}")
         if self.seed < 0:
             raise ReportError(f"seed must be 0 or more, got {self.seed}")
+
+    @property
+    def share(self) -> str:
+        """The confidence in percent."""
+        return f"{100 * self.confidence:g}%"
 
     @property
     def alpha(self) -> float:

@@ -1,5 +1,7 @@
 """Writes a report of run folders: one page that opens offline, Markdown, tables and figures beside it."""
 
+import json
+import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,9 +10,10 @@ from rlcap.reporting.drawing.canvas import png
 from rlcap.reporting.drawing.kept import Drawings
 from rlcap.reporting.material import gather
 from rlcap.reporting.options import ReportOptions
-from rlcap.reporting.page.html import render_page
+from rlcap.reporting.page.html import GENERATOR, render_page
 from rlcap.reporting.page.markdown import render_markdown
-from rlcap.reporting.reading.files import ReportError, write_aside
+from rlcap.reporting.reading.files import ReportError, Source, write_aside
+from rlcap.reporting.reading.mappings import read_mapping
 from rlcap.reporting.reading.runs import read_runs
 from rlcap.reporting.reading.watching import watch_digest
 from rlcap.reporting.report import Report, build_report
@@ -35,12 +38,13 @@ def write_report(runs: Sequence[Path], output: Path, options: ReportOptions | No
     if options.split != Path(options.split).name:
         raise ReportError(f"a split is the name of a folder under evaluation/, got {options.split!r}")
     output = Path(output)
+    _refuse(output)
     try:
         reading = read_runs([Path(run) for run in runs], options.split, output / CACHE)
         drawings = Drawings(output / CACHE)
         report = build_report(gather(reading, options, drawings))
         drawings.drop_unused()
-        _write(report, output, "png" in options.formats)
+        _write(report, output, options.png)
     except OSError as error:
         raise ReportError(f"cannot write the report to {output}: {error.strerror}") from error
     return output / "report.html"
@@ -72,14 +76,31 @@ def watch_report(
             yield write_report(folders, output, options)
 
 
+def _refuse(output: Path) -> None:
+    """Make sure that nothing is overwritten but a former report."""
+    if (output / "config.yaml").is_file():
+        raise ReportError(f"{output} is a run folder: choose another --output")
+    page = output / "report.html"
+    if page.is_file() and GENERATOR not in page.read_text(encoding="utf-8", errors="replace")[:2000]:
+        raise ReportError(f"{page} is no report of rlcap and would be overwritten: choose another --output")
+
+
 def _write(report: Report, output: Path, with_png: bool) -> None:
+    """Write all files, and remove those of a former report that this one does not have."""
+    files: dict[str, str | bytes] = {}
     for figure in report.figures:
-        write_aside(output / "figures" / f"{figure.slug}.svg", figure.standalone())  # Markdown links to it
+        files[f"figures/{figure.slug}.svg"] = figure.standalone()  # Markdown links to it
         picture = png(figure) if with_png else None
         if picture is not None:
-            write_aside(output / "figures" / f"{figure.slug}.png", picture)
+            files[f"figures/{figure.slug}.png"] = picture
     for section in report.sections:
-        for path, content in section.files.items():
-            write_aside(output / path, content)
-    write_aside(output / "report.md", render_markdown(report))
-    write_aside(output / "report.html", render_page(report))
+        files |= section.files
+    files |= {"report.md": render_markdown(report), "report.html": render_page(report)}
+    listed = output / CACHE / "written.json"
+    former = read_mapping(Source(output, f"{CACHE}/written.json"), []).get("files")
+    for path, content in files.items():
+        write_aside(output / path, content)
+    for path in former if isinstance(former, list) else []:
+        if path not in files and re.fullmatch(r"(figures|tables)/[\w.-]+", str(path)):
+            (output / path).unlink(missing_ok=True)
+    write_aside(listed, json.dumps({"files": sorted(files)}))

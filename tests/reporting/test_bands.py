@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rlcap.reporting.drawing.bands import MOST_RAW, draw_lines, frame_of, lines_of, spread_out
+from rlcap.reporting.drawing.bands import MOST_RAW, draw_lines, frame_of, lines_of
 from rlcap.reporting.drawing.canvas import png
 from rlcap.reporting.drawing.curves import AXES, STEPS, Band, band_of, main_keys
+from rlcap.reporting.drawing.line_ends import spread_out
 from rlcap.reporting.drawing.svg import METHOD_COLOURS, RUN_COLOURS, marks_of
 from rlcap.reporting.methods import Method
 from rlcap.reporting.reading.runs import Evaluation, Run, Series
@@ -176,8 +177,9 @@ def test_variances_over_decades_are_logarithmic():
     noisy = a_method("a", {"gradient/variance": [1, 1000], "policy/kl": [1, 1000]})
     assert drawn("policy/kl", [noisy]).title == "policy/kl"
     assert drawn("gradient/variance", [noisy]).title == "gradient/variance, logarithmic"
-    zero = a_method("a", {"gradient/variance": [0, 1000]})
-    assert drawn("gradient/variance", [zero]).title == "gradient/variance"
+    for least in (0, 1e-300):
+        zero = a_method("a", {"gradient/variance": [least, 1000]})
+        assert drawn("gradient/variance", [zero]).title == "gradient/variance"
 
 
 def test_a_png_holds_the_figure_with_title_and_legend_whatever_the_names():

@@ -161,7 +161,7 @@ def test_only_texts_and_truth_values_of_a_few_kinds_make_groups():
 
 
 def test_hostile_metadata_is_text(tmp_path):
-    key, values = "<img src=x>|$a$", ['"><script>x</script>#24292f url(#a)', "\u202eevil" + "m" * 5000]
+    key, values = "<img src=x>|$a$", ["'\"><script>x</script>#24292f url(#a)", "\u202eevil" + "m" * 5000]
     made = breakdowns.section(_material(tmp_path, [{key: values[place % 2]} for place in range(len(KINDS))]))
     page = html_of(made.blocks)
     assert "<script>x" not in page
@@ -172,7 +172,7 @@ def test_hostile_metadata_is_text(tmp_path):
         ElementTree.fromstring(figure.standalone())
         ElementTree.fromstring(figure.inline().replace("<svg ", '<svg xmlns:xlink="http://www.w3.org/1999/xlink" ', 1))
     (figure,) = [figure for figure in figures_of(made.blocks) if figure.slug.endswith("img-src-x-a")]
-    assert "#24292f url(#a)" in "".join(ElementTree.fromstring(figure.standalone()).itertext())
+    assert "'\"><script>x</script>#24292f url(#a)" in "".join(ElementTree.fromstring(figure.standalone()).itertext())
 
 
 def test_a_scatter_counts_images_above_on_and_below_the_diagonal():

@@ -13,6 +13,7 @@ from rlcap.reporting import write_report
 
 pytestmark = needs_browser
 TAB, ENTER, DOWN, UP, END, HOME = "\ue004", "\ue007", "\ue015", "\ue013", "\ue010", "\ue011"
+HERE = Path(__file__).parent
 IMAGES = 40
 METHODS = [f"method_{place}" for place in range(6)]
 HOSTILE = (
@@ -232,41 +233,6 @@ def test_switches_of_a_name_change_together(page: Path, browse: Browse) -> None:
         assert set(pressed) == {"1"}
 
 
-CONTRAST = """
-const luminance = (colour) => {
-  const [r, g, b] = colour.match(/[\\d.]+/g).slice(0, 3).map(Number).map(v => v / 255)
-    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-};
-const behind = (element) => {
-  for (; element; element = element.parentElement) {
-    const { backgroundColor } = getComputedStyle(element);
-    if (!/, 0\\)$/.test(backgroundColor)) return backgroundColor;
-  }
-  return 'rgb(255, 255, 255)';
-};
-return [...document.querySelectorAll('p, li, td, th, summary, button, mark, h1, h2, h3, select, output, .gain')]
-  .filter(element => element.innerText && element.innerText.trim() && element.getClientRects().length)
-  .map(element => {
-    const pair = [luminance(getComputedStyle(element).color), luminance(behind(element))].sort((a, b) => b - a);
-    const named = element.tagName + '.' + element.className;
-    return [(pair[0] + 0.05) / (pair[1] + 0.05), named, element.innerText.slice(0, 40)];
-  });
-"""
-OVERLAPS = """
-const apart = '.legend li, .switch button, .controls button, .controls label, .controls output';
-const boxes = [...document.querySelectorAll(apart)]
-  .filter(element => element.getClientRects().length).map(element => [element, element.getBoundingClientRect()]);
-const found = [];
-boxes.forEach(([one, a], place) => boxes.slice(place + 1).forEach(([two, b]) => {
-  if (a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1) {
-    found.push([one.textContent, two.textContent]);
-  }
-}));
-return [boxes.length, found];
-"""
-
-
 @pytest.mark.parametrize(("width", "dark"), [(390, True), (1280, False)], ids=["narrow-dark", "wide-light"])
 def test_the_page_fits_is_readable_and_runs_nothing_of_captions(
     page: Path, browse: Browse, width: int, dark: bool
@@ -282,10 +248,10 @@ def test_the_page_fits_is_readable_and_runs_nothing_of_captions(
         " one.getBoundingClientRect().right > innerWidth + 1).map(one => one.outerHTML.slice(0, 200))"
     )
     assert wide == []
-    boxes, overlaps = browser.run(OVERLAPS)
+    boxes, overlaps = browser.run((HERE / "overlaps.js").read_text(encoding="utf-8"))
     assert boxes > 20
     assert overlaps == []
-    contrasts = browser.run(CONTRAST)
+    contrasts = browser.run((HERE / "contrast.js").read_text(encoding="utf-8"))
     assert len(contrasts) > 200
     assert [found for found in contrasts if found[0] < 4.5] == []
     background = browser.run("return getComputedStyle(document.body).backgroundColor")

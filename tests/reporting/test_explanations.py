@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -171,7 +172,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
 
 
 def test_hostile_words_are_text(tmp_path):
-    evil = '"><script>alert(1)</script>\u202e' + "w" * 3000
+    evil = "'\"><script>alert('1')</script>\u202e" + "w" * 3000
     graph = {"objects": [{"name": evil, "attributes": [evil]}] * 2, "relations": [[0, evil, 1]]}
     row = explained(evil[:90], caption=evil, words=[evil, evil], scene_graph=graph, reference_graph=graph)
     row["transport"] = [PLAN | {"reward": evil, "tokens": [evil] * 2, "targets": [evil] * 3}]
@@ -244,3 +245,6 @@ def test_a_plan_shows_the_share_of_each_token():
         "dog → runs: 25% of the token",
     ]
     assert "cost 0.2500" in drawing
+    scale = np.array([[1e308], [5e-324]])  # sums of numbers as large as these are infinite
+    extreme = draw_plan("s", "t", replace(plan, mass=np.array([[0.5, 0.5, 0.0], [0.0, 1.0, 1.0]]) * 2 * scale)).drawing
+    assert re.findall(r'fill-opacity="([\d.]+)"', extreme) == ["0.50"] * 4

@@ -191,7 +191,7 @@ def gallery_of(runs, tmp_path, **options):
 
 def test_cards_hold_every_method_with_its_gain_over_the_baseline(make_seed, tmp_path):
     runs = [
-        make_seed("before-0", 0, [1.0, 2.0, 3.0]),
+        make_seed("before", 0, [1.0, 2.0, 3.0]),
         make_seed("after-0", 0, [1.5, 2.0, 1.0], {"algorithm": "after"}),
         make_seed("after-1", 1, [9.0, 9.0, 9.0], {"algorithm": "after"}),
         make_seed("other-0", 0, [7.0, 7.0, 7.0], {"algorithm": "other"}, signature="CIDEr-D|df:other|refs:5"),

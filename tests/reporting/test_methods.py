@@ -34,7 +34,7 @@ def test_settings_without_effect_do_not_part_a_method_and_others_do(make_seed):
 def test_lists_are_compared_to_their_ends(make_seed):
     folders = [make_seed(f"a-{seed}", seed, [1.0], {"layers": [*range(50), seed]}) for seed in range(2)]
     methods, _ = grouped(folders)
-    assert [name for name, _, _ in methods] == ["a", "a-1"]
+    assert [name for name, _, _ in methods] == ["a-0", "a-1"]
 
 
 def test_names_that_do_not_end_in_the_seed_stay(make_seed):
@@ -42,10 +42,26 @@ def test_names_that_do_not_end_in_the_seed_stay(make_seed):
     assert methods == [("resnet10", (0, 1), ("0", "1"))]
 
 
+def test_seeds_that_each_start_from_a_run_of_their_own_are_a_method(make_seed):
+    starts = [{"policy": {"init_args": {"directory": f"out/xe-{seed}/checkpoints/3"}}} for seed in range(2)]
+    methods, notes = grouped([make_seed(f"rl-{seed}", seed, [1.0], starts[seed]) for seed in range(2)])
+    assert methods == [("rl", (0, 1), ("0", "1"))]
+    assert notes == ()
+
+
+def test_where_others_start_is_told_by_the_path(make_seed, tmp_path):
+    inner = {
+        "policy": {"init_args": {"policy": {"init_args": {"directory": f"{tmp_path}/one/xe/checkpoints/3/policy"}}}}
+    }
+    folders = [make_seed(name, 0, [1.0], {"x": name}) for name in ("one/xe", "two/xe")]
+    material = gather(read_runs([*folders, make_seed("rl", 0, [2.0], inner)], "test"), ReportOptions())
+    assert [material.methods[place].name for place in material.starts] == ["one/xe"]
+
+
 def test_a_seed_that_was_run_twice_counts_once(make_seed):
     folders = [make_seed(name, 0, [score]) for name, score in (("a-0", 1.0), ("again", 9.0))]
     methods, notes = grouped(folders)
-    assert methods == [("a", (0,), ("0",))]
+    assert methods == [("a-0", (0,), ("0",))]
     assert notes == ("again repeats seed 0 of a-0 and is left out.",)
 
 
@@ -55,7 +71,7 @@ def test_a_run_whose_configuration_tells_no_seed_is_named_and_stands_alone(make_
     for folder in folders[1:]:
         (folder / "config.yaml").write_text(content)
     methods, notes = grouped(folders)
-    assert methods == [("a", (0,), ("0",)), ("a-1", (1,), ()), ("a-2", (2,), ())]
+    assert methods == [("a-0", (0,), ("0",)), ("a-1", (1,), ()), ("a-2", (2,), ())]
     assert notes == tuple(f"a-{n} stands alone: no configuration with a seed could be read." for n in (1, 2))
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from rlcap.reporting import ReportError, ReportOptions, write_report
+from rlcap.reporting import ReportError, ReportOptions, watch_report, write_report
+from rlcap.reporting.material import gather
+from rlcap.reporting.reading.runs import read_runs
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror='alert(\"2\")'> & | [a](http://b) `c` **d**\n# e"
@@ -93,7 +95,7 @@ def test_only_the_scripts_of_the_page_may_run(output):
 def test_page_states_the_change_and_how_sure_it_is(output):
     _, page = read(output)
     assert "From cross-entropy to self-critical, CIDEr-D rose." in page.text
-    assert re.search(r"95% interval \+0\.\d{3} to \+\d\.\d{3}, p < 0\.001\. Paired bootstrap over 60 images", page.text)
+    assert re.search(r"95% interval \+0\.\d{3} to \+\d\.\d{3}, p < 0\.001\. Bootstrap over 60 images", page.text)
     assert "2,000 resamples, seed 0" in page.text
     assert "Missing, damaged" not in page.text
     assert "34.1 min" in page.texts  # 1,200 steps of 1.705 seconds
@@ -217,3 +219,50 @@ def test_a_report_needs_no_torch(two_runs, tmp_path):
     root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", program, str(two_runs[0]), str(tmp_path)], cwd=root, check=True)
     assert (tmp_path / "report.html").is_file()
+
+
+def test_a_second_report_removes_what_the_first_one_had_besides(two_runs, tmp_path):
+    write_report(two_runs, tmp_path, ReportOptions(png=True, resamples=100))
+    pictures = list((tmp_path / "figures").glob("*.png"))
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
+    assert len(pictures) > 10
+    (tmp_path / "figures" / "mine.png").write_bytes(b"my own")
+    write_report([two_runs[0]], tmp_path, ReportOptions(resamples=100))
+    assert [path.name for path in (tmp_path / "figures").glob("*.png")] == ["mine.png"]
+    linked = set(re.findall(r"figures/([^)]+\.svg)", (tmp_path / "report.md").read_text(encoding="utf-8")))
+    assert linked <= {path.name for path in (tmp_path / "figures").glob("*.svg")}
+
+
+def test_only_reports_are_overwritten(two_runs, tmp_path):
+    (tmp_path / "report.html").write_text("<p>my own</p>")
+    with pytest.raises(ReportError, match=r"is no report of rlcap and would be overwritten: choose another --output$"):
+        write_report(two_runs, tmp_path)
+    with pytest.raises(ReportError, match=r"is a run folder: choose another --output$"):
+        write_report(two_runs, two_runs[0])
+    assert (tmp_path / "report.html").read_text() == "<p>my own</p>"
+
+
+def test_a_split_that_no_run_has_is_named(two_runs, tmp_path):
+    _, page = read(write_report(two_runs, tmp_path, ReportOptions(split="val")).parent)
+    assert "No run has an evaluation of the val split; there are: test (--split)." in page.texts
+    assert "reward/cider_d" in page.texts
+
+
+def test_where_the_others_started_is_the_baseline_unless_one_is_named(make_seed):
+    after = {"policy": {"init_args": {"directory": "runs/start"}}}
+    folders = [make_seed("after", 0, [2.0, 2.0], after), make_seed("start", 0, [1.0, 1.0])]
+    reading = read_runs(folders, "test")
+    assert gather(reading, ReportOptions()).baseline_method.name == "start"
+    assert gather(reading, ReportOptions(baseline=str(folders[0]))).baseline_method.name == "after"
+    named = ReportOptions(names={"after": "PPO"}, baseline="after")
+    assert gather(reading, named).baseline_method.name == "PPO"
+
+
+def test_watching_writes_again_when_a_run_goes_on(make_seed, tmp_path):
+    run = make_seed("a-0", 0, [1.0, 2.0], rows=[{"step": 1, "reward/x": 1.0}])
+    pages = watch_report([run], tmp_path / "out", seconds=0.05)
+    first = next(pages).read_text(encoding="utf-8")
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2, "reward/y": 2.0}\n')
+    assert "reward/y" not in first
+    assert "reward/y" in next(pages).read_text(encoding="utf-8")

@@ -166,7 +166,7 @@ def test_images_by_hand(scored):
     material = material_of(
         scored("start", before, {}), scored("rl", after, {"r": CIDER}, captions={1: "", 2: "<b>|two"})
     )
-    found = changes(1, *material.runs, material.images.image_ids)
+    found = changes(1, *material.runs, material.images)
     assert (found.proxy, found.others) == (("CIDEr-D",), ("BLEU-4",))
     assert found.reward.tolist() == [1, 1, 1, -1]  # the deviation of 0, 2, 0, 2 is 1
     assert found.rest.tolist() == [2, -0.5, -2, -2]  # that of 0, 0, 4, 4 is 2

@@ -11,11 +11,21 @@ from scipy.stats import ttest_rel
 
 from rewards.base import Candidates
 from rewards.bleu import Bleu
-from rlcap.reporting import ReportOptions
+from rlcap.reporting import ReportError, ReportOptions
 from rlcap.reporting.material import gather
+from rlcap.reporting.names import direction
 from rlcap.reporting.page.latex import latex_table
 from rlcap.reporting.reading.runs import read_runs
-from rlcap.reporting.sections.scores import pair_table, runs_csv, score_table, scores_csv, statistics_table
+from rlcap.reporting.sections import summary
+from rlcap.reporting.sections.scores import (
+    pair_table,
+    runs_csv,
+    score_table,
+    scores_csv,
+    statistics_table,
+    uncompared_table,
+)
+from rlcap.reporting.tables import Cell, Table
 
 
 def material_of(folders, **options):
@@ -84,7 +94,8 @@ def test_the_table_shows_means_over_seeds_and_marks_what_holds(make_seed):
 def test_the_best_is_marked_only_where_it_beats_all_others(make_seed):
     rng = np.random.default_rng(0)
     base = np.array(noisy(rng, 1.0))
-    close = [base + 1, base + 1 + rng.normal(0, 0.3, 80)]  # two that no test tells apart
+    above = base + 1 + rng.normal(0, 0.1, 80)
+    close = [above, above + rng.normal(0, 0.3, 80)]  # two that no test tells apart
     folders = [make_seed("start", 0, base.tolist(), {"policy": "new"})]
     folders += [make_seed(f"m{n}-0", 0, scores.tolist(), {"x": n}) for n, scores in enumerate(close)]
     column = material_of(folders).main
@@ -144,13 +155,80 @@ def test_bleu_is_resampled_from_counts_and_not_averaged(make_seed):
         each = rewards(candidates)
         value = rewards.aggregate(candidates, each)
         assert value != pytest.approx(each.mean(), rel=0.01)
-        folders.append(rescore(run, "BLEU-2", value, "BLEU-2|tok:ptb", each.tolist()))
+        folders.append(rescore(run, "BLEU-2", value, "BLEU-2|length:closest|tok:ptb|refs:1", each.tolist()))
         material = material_of(folders)
         column = material.columns.scores[1]
         assert column.estimates[len(folders) - 1].value == pytest.approx(value)
     assert column.images == 30
     found = column.differences[1]
     assert found.low < found.value < found.high < 0
+
+
+def test_bleu_that_the_captions_do_not_give_is_named_and_kept_apart(make_seed):
+    folders = [make_seed(name, 0, [1.0] * 4, {"policy": name}) for name in ("start", "after")]
+    for folder, value in zip(folders, (1.0, 0.5), strict=True):  # the captions are the references
+        rescore(folder, "BLEU-1", value, "BLEU-1|length:closest|tok:ptb", [value] * 4)
+    material = material_of(folders)
+    assert [column.name for column in material.columns.scores] == ["CIDEr-D", "BLEU-1", "BLEU-1"]
+    assert "after: BLEU-1 is 0.500 in scores.json, but 1.000 of its captions." in material.remarks
+
+
+def test_images_without_the_main_score_are_left_out_and_named(make_seed):
+    folders = [make_seed("start", 0, [1.0, 2.0, 3.0, 4.0], {"x": 0}), make_seed("after", 0, [2.0, 3.0, 5.0, 9.0])]
+    change_captions(folders[1], lambda place: {"scores": {"CIDEr-D": [2.0, 3.0, 5.0][place]} if place < 3 else {}})
+    path = folders[1] / "evaluation" / "test" / "scores.json"
+    path.write_text(path.read_text().replace("4.75", "3.3333333333333335"))
+    material = material_of(folders)
+    assert material.main.differences[1].value == pytest.approx(4 / 3)
+    assert material.main.images == 3
+    assert "after lacks the CIDEr-D of 1 images, which are left out of all runs." in material.remarks
+
+
+def test_what_is_better_lower_is_told_so(make_seed):
+    rng = np.random.default_rng(0)
+    folders = [make_seed("start", 0, [1.0] * 60, {"policy": "new"})]
+    folders += [make_seed(f"m{n}", 0, [1.0] * 60, {"x": n}) for n in range(4)]
+    for place, folder in enumerate(folders):
+        each = (rng.normal(0.9 - 0.1 * place, 0.01, 60)).tolist()
+        rescore(folder, "errors", float(np.mean(each)), "CHAIRs|v:1", each)
+    material = material_of(folders, metric="errors")
+    assert material.main.best == 4
+    headline = summary.blocks(material)[0]
+    assert headline.verdict == "On errors, m3 is better than every other method."
+    assert "Better on 60 images, equal on 0, worse on 0." in headline.evidence
+    assert headline.remarks[0].startswith("It leads m2, the next, by 0.")
+    assert (direction("CHAIR", "-CHAIRi|v:1"), direction("CHAIR"), direction("length")) == (1, -1, 0)
+
+
+def test_rounding_makes_no_image_better(make_seed):
+    scores = [0.1, 0.7, 1.3, 2.9, 0.3] * 8
+    folders = [make_seed("start", 0, scores, {"policy": "new"}), *(make_seed(f"a-{n}", n, scores) for n in range(3))]
+    assert "Better on 0 images, equal on 40, worse on 0." in summary.blocks(material_of(folders))[0].evidence
+
+
+def test_the_baseline_may_be_the_best(make_seed):
+    rng = np.random.default_rng(0)
+    folders = [make_seed(f"m{n}", 0, noisy(rng, 1.0 + n), {"x": n}) for n in range(5)]
+    headline = summary.blocks(material_of(folders, baseline="m4"))[0]
+    assert headline.verdict == "On CIDEr-D, m4 is better than every other method."
+    assert headline.after == f"{np.mean(material_of(folders).main.runs[4].values):.3f}"
+
+
+def test_a_metric_that_no_run_has_is_refused(make_seed):
+    with pytest.raises(ReportError, match=r"^no run has a score called 'SPICE': --metric is one of CIDEr-D$"):
+        material_of([make_seed("start", 0, [1.0])], metric="SPICE")
+
+
+def test_seeds_that_agree_tell_nothing_of_chance(make_seed):
+    folders = [
+        make_seed("start", 0, [1.0] * 5, {"policy": "new"}),
+        *(make_seed(f"a-{n}", n, [2.0] * 5) for n in range(3)),
+    ]
+    for place, folder in enumerate(folders):
+        rescore(folder, "METEOR", 0.3 + (place > 0) / 10, "METEOR|v:1.5", [0.1] * 5)
+    column = material_of(folders).columns.scores[1]
+    assert column.differences[1].p is None
+    assert column.best is None
 
 
 def test_a_corpus_score_that_cannot_be_resampled_rests_on_seeds_alone(make_seed):
@@ -188,6 +266,7 @@ def test_runs_of_different_images_are_compared_on_those_of_all(make_run):
     assert material.main.estimates[0].value == pytest.approx(np.mean(range(2, 8)))
     assert material.main.differences[1].value == pytest.approx(1.0)
     assert material.main.runs[2] is None
+    assert rows_of(uncompared_table(material))["few"]["CIDEr-D [1]"].text == "1.000"
     remarks = "\n".join(material.remarks)
     assert "other captioned 10 images, of which 6 are those of start." in remarks
     assert "few is not compared: of the 8 images of start it captioned 1." in remarks
@@ -251,3 +330,5 @@ def test_latex_is_a_table_whose_texts_are_text(make_seed):
     assert "\\input" not in latex
     assert r"a\_b \& 50\% \textbackslash{}input\{x\} \textasciitilde{}\textasciicircum{}\#\$" in latex
     assert latex.count("{") - latex.count("\\{") == latex.count("}") - latex.count("\\}")
+    (row,) = [line for line in latex_table(Table("t", ("a",), ((Cell(" [2pt] *"),),))).splitlines() if "2pt" in line]
+    assert row == "{}[2pt] * \\\\"  # which would be an argument of the line break before it

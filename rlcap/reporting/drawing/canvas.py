@@ -65,9 +65,8 @@ def _write_head(words: Any, figure: Figure, head: int) -> None:
     )
     for number, mark in enumerate(figure.legend):
         height = 1 - (36 + _LINE * number) / head
-        dash: Any = (0, mark.dash) if mark.dash else "-"
         ends = [12 / figure.width, 34 / figure.width]
-        words.add_artist(Line2D(ends, [height, height], color=mark.colour, linewidth=2.5, linestyle=dash))
+        words.add_artist(Line2D(ends, [height, height], color=mark.colour, linewidth=2.5, linestyle=mark.line_style))
         words.text(42 / figure.width, height, shorten(mark.label, 60), fontsize=8.5, **style)
 
 

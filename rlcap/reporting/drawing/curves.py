@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from rlcap.reporting.names import STATISTICS
 from rlcap.reporting.reading.runs import COUNTERS, Run, Series
 
 # More points than this a line of a figure's width cannot show.
@@ -23,7 +24,7 @@ _GROUPS = (
 _OTHER = "Other quantities"
 GROUPS = (*(title for title, _ in _GROUPS), _OTHER)
 # What is larger, as of a run that diverged, is drawn as this: sums and squares of it are finite.
-_LARGEST = 1e100
+LARGEST = 1e100
 _MAIN = ("policy/kl", "policy/entropy", "gradient/variance")
 
 
@@ -58,7 +59,7 @@ class Axis:
         places = [found for run in runs if (found := self.at(run, steps)) is not None]
         if not places:
             return None
-        mean = np.clip(np.stack(places), 0.0, _LARGEST).mean(axis=0)  # over seeds
+        mean = np.clip(np.stack(places), 0.0, LARGEST).mean(axis=0)  # over seeds
         return mean if mean[-1] > 0 or steps[-1] == 0 else None
 
 
@@ -80,6 +81,16 @@ def figure_group(key: str) -> str:
     return next((title for title, prefixes in _GROUPS if key.startswith(prefixes)), _OTHER)
 
 
+def name_in_group(key: str) -> str:
+    """A logged quantity's key without the group that it was logged under: CIDEr-D of ``val/CIDEr-D``."""
+    return key.partition("/")[2]
+
+
+def is_score(key: str) -> bool:
+    """Whether a logged quantity says how good held-out captions are; a length or a vocabulary does not."""
+    return figure_group(key) == HELD_OUT and name_in_group(key) not in STATISTICS
+
+
 def curve_keys(runs: Sequence[Run]) -> list[str]:
     """The quantities that any run logged, by heading, those of a heading in alphabetical order."""
     keys = {key for run in runs for key in run.curves} - set(COUNTERS)
@@ -88,15 +99,15 @@ def curve_keys(runs: Sequence[Run]) -> list[str]:
 
 def main_keys(keys: Sequence[str], metric: str) -> list[str]:
     """Those of the quantities by which methods are compared: the held-out metric first."""
-    held_out = [key for key in keys if figure_group(key) == HELD_OUT and key.partition("/")[2] == metric]
+    held_out = [key for key in keys if figure_group(key) == HELD_OUT and name_in_group(key) == metric]
     return held_out + [key for key in _MAIN if key in keys]
 
 
 def bounded(series: Series) -> Series:
     """The series, its values no larger than can be reckoned with."""
-    if np.abs(series.values).max(initial=0.0) <= _LARGEST:
+    if np.abs(series.values).max(initial=0.0) <= LARGEST:
         return series
-    return Series(series.steps, np.clip(series.values, -_LARGEST, _LARGEST))
+    return Series(series.steps, np.clip(series.values, -LARGEST, LARGEST))
 
 
 def moving_average(values: Float[np.ndarray, " points"], window: int) -> Float[np.ndarray, " points"]:

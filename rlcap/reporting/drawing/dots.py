@@ -41,9 +41,7 @@ def draw_dots(slug: str, title: str, marks: Sequence[Mark], values: Mapping[int,
         for place, seeds in values.items()
     )
     height = _REST + _ROW * len(values)
-    legend = tuple(
-        Mark(f"{place + 1} {marks[place].label}", marks[place].colour, marks[place].dash) for place in values
-    )
+    legend = tuple(marks[place].numbered(place) for place in values)
     return Figure(
         slug, title, "Reward hacking", render(draw, _WIDTH, height), _WIDTH, height, legend, f"{title}: {described}",
         draw,

@@ -54,9 +54,7 @@ def draw_forest(
         for place, found in rows
     )
     height = _REST + _ROW * len(rows)
-    legend = tuple(
-        Mark(f"{place + 1} {marks[place].label}", marks[place].colour, marks[place].dash) for place, _ in rows
-    )
+    legend = tuple(marks[place].numbered(place) for place, _ in rows)
     return Figure(
         slug, title, "Scores", render(draw, width, height), width, height, legend, f"{title}: {described}", draw
     )

@@ -12,6 +12,7 @@ from PIL import Image
 
 from rlcap.reporting.drawing.svg import INK, MUTED, Figure
 from rlcap.reporting.drawing.words import fit, safe
+from rlcap.reporting.reading.explanations import Box
 
 # Shades of the overlay; more are no use to the eye, and each weighs four bytes in every picture.
 _SHADES = 24
@@ -20,8 +21,6 @@ _PIXELS = 40
 # How much of the image the least and the most relevant parts hide: both dark and light pictures show through.
 _LEAST, _MOST = 0.42, 0.7
 _ACROSS, _CELL, _GAP, _FOOT = 6, 132, 10, 34
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)

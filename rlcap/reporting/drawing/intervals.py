@@ -78,8 +78,7 @@ def draw_intervals(
         slug, title, "Breakdowns",
         "\n".join([*_grid(low, high, across, bottom, zero), *drawn]),
         _WIDTH, round(bottom + _FOOT),
-        tuple(Mark(f"{place + 1} {marks[place].label}", marks[place].colour, marks[place].dash)
-              for place in sorted({point.place for point in points})),
+        tuple(marks[place].numbered(place) for place in sorted({point.place for point in points})),
         f"{title}: " + "; ".join(
             f"{name}: " + ", ".join(f"{marks[p.place].label} {number(p.value, sign=zero)}" for p in of_group)
             for name, _, of_group in groups

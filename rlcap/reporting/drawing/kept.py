@@ -12,7 +12,7 @@ import numpy as np
 from rlcap.reporting.reading.files import write_aside
 
 # What draws: a change of it makes all that was kept stale.
-_SOURCES = ("bands.py", "canvas.py", "curves.py", "svg.py")
+_SOURCES = ("bands.py", "canvas.py", "curves.py", "line_ends.py", "svg.py")
 
 
 class Drawings:

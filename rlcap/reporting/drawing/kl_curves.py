@@ -1,15 +1,23 @@
 """Quantities of runs against the KL divergence that learning has cost, in nats per caption."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from rlcap.reporting.drawing.bands import fill, plot
+from rlcap.reporting.drawing.canvas import render
 from rlcap.reporting.drawing.curves import HELD_OUT, band_of, bounded, figure_group, moving_average, smoothing_window
+from rlcap.reporting.drawing.line_ends import number_the_ends
+from rlcap.reporting.drawing.svg import MUTED, Figure, Mark
 from rlcap.reporting.reading.runs import Run, Series
 
 KL, REWARD, TRAINING_REWARD = "policy/kl", "reward/sampled", "training reward"
+_WIDTH, _HEIGHT = 360, 210
+# Height of an end's number over that of the axes.
+_LABEL = 0.068
 
 
 @dataclass(frozen=True)
@@ -87,3 +95,47 @@ def curve_of(traces: Sequence[Trace]) -> Curve | None:
     if values is None or kl is None or len(kl.steps) < 2:
         return None
     return Curve(kl.mean, values.mean, values.low, values.high)
+
+
+def draw_curves(
+    slug: str, key: str, group: str, marks: Sequence[Mark], curves: Mapping[int, Curve], furthest: float
+) -> Figure:
+    """A quantity of each method against the square root of the KL, a thin line at where each started.
+
+    Args:
+        slug: the figure's file name.
+        key: the quantity.
+        group: the heading it stands under.
+        marks: of all methods.
+        curves: of the methods that have any, by place.
+        furthest: how far the axis reaches.
+    """
+    starts = [float(curve.mean[0]) for curve in curves.values()]
+
+    def draw(axes: Any) -> None:
+        for place, curve in curves.items():
+            mark, start = marks[place], float(curve.mean[0])
+            shared = starts.count(start) > 1 or len(starts) == 1
+            axes.axhline(start, color=MUTED if shared else mark.colour, linewidth=0.9, alpha=0.7)
+            x = np.sqrt(curve.kl)
+            fill(axes, x, curve.low, curve.high, mark)
+            plot(axes, x, curve.mean, mark)
+        axes.margins(y=0.12)
+        axes.set_xlim(-0.02 * furthest, 1.02 * furthest)
+        axes.xaxis.get_major_locator().set_params(nbins=6, steps=[1, 2, 5, 10])
+        axes.set_xlabel("√KL, KL in nats per caption", color=MUTED, fontsize=10)
+        if len(curves) > 1:  # beside its end a line often has another
+            ends = [(float(np.sqrt(curve.kl[-1])), float(curve.mean[-1])) for curve in curves.values()]
+            placed = [(place, marks[place], end) for place, end in zip(curves, ends, strict=True)]
+            number_the_ends(axes, placed, _LABEL, above=True)
+
+    ends = "; ".join(
+        f"{marks[place].label} from {curve.mean[0]:.4g} at the start to {curve.mean[-1]:.4g} at a KL of "
+        f"{curve.kl[-1]:.4g}"
+        for place, curve in curves.items()
+    )
+    legend = tuple(marks[place].numbered(place) for place in curves)
+    return Figure(
+        slug, key, group, render(draw, _WIDTH, _HEIGHT), _WIDTH, _HEIGHT, legend,
+        f"{key} by the square root of KL: {ends}", draw,
+    )  # fmt: skip

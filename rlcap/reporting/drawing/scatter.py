@@ -89,8 +89,7 @@ def draw_scatter(
     return Figure(
         slug, f"{second + 1} {second_mark.label} against {first + 1} {first_mark.label}", "Image by image",
         "\n".join(drawn), _WIDTH, _TOP + _SIDE + _FOOT,
-        tuple(Mark(f"{place + 1} {mark.label}", mark.colour, mark.dash)
-              for place, mark in ((first, first_mark), (second, second_mark))),
+        (first_mark.numbered(first), second_mark.numbered(second)),
         f"{metric} of {len(xs):,} images, {second_mark.label} against {first_mark.label}: higher on {counted.above:,}, "
         f"the same on {counted.on:,}, lower on {counted.below:,}; means {number(float(ys.mean()))} and "
         f"{number(float(xs.mean()))}",

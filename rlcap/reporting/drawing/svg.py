@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 
@@ -60,6 +60,15 @@ class Mark:
     def paint(self) -> str:
         """The colour as the page's style sheet names it."""
         return f"var({VARIABLES[self.colour]})"
+
+    @property
+    def line_style(self) -> Any:
+        """The dash as matplotlib has it."""
+        return (0, self.dash) if self.dash else "-"
+
+    def numbered(self, place: int) -> "Mark":
+        """The mark with the number of the method of that place before its label, as legends have it."""
+        return replace(self, label=f"{place + 1} {self.label}")
 
 
 @dataclass(frozen=True)

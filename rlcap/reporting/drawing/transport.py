@@ -20,8 +20,9 @@ def draw_plan(slug: str, title: str, plan: Plan) -> Figure:
         title: what the caption is.
         plan: against the tokens of a reference.
     """
-    mass = plan.mass.sum(axis=1, keepdims=True)
-    shares = np.divide(plan.mass, mass, out=np.zeros_like(plan.mass), where=mass > 0)
+    most = plan.mass.max(axis=1, keepdims=True)
+    relative = np.divide(plan.mass, most, out=np.zeros_like(plan.mass), where=most > 0)  # sums of it are finite
+    shares = relative / relative.sum(axis=1, keepdims=True).clip(min=1)
     tokens, targets = ([fit(text, _ROOM, 12) for text in texts] for texts in (plan.tokens, plan.targets))
     left = max(width_of(text, 12) for text in tokens) + 12
     top = max(width_of(text, 12) for text in targets) * 0.78 + 20

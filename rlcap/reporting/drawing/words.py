@@ -1,18 +1,19 @@
 """Text and numbers on figures that are drawn without matplotlib."""
 
 from collections.abc import Sequence
-from html import escape
 from unicodedata import east_asian_width
 
 from rlcap.reporting.drawing.svg import shorten
 
 # Mean width of a letter over the size of the font; most words are narrower.
 _LETTER = 0.56
+# What markup is made of, and what inlining a figure would rewrite: colours, and links to ids.
+_ENTITIES = {ord(sign): f"&#{ord(sign)};" for sign in "&<>\"'#("}
 
 
 def safe(text: str, longest: int) -> str:
     """A text from a file as SVG holds it: one line, cut, escaped, and no part that inlining a figure would rewrite."""
-    return escape(shorten(text, longest), quote=True).replace("#", "&#35;").replace("(", "&#40;")
+    return shorten(text, longest).translate(_ENTITIES)
 
 
 def width_of(text: str, size: int) -> float:

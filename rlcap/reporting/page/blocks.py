@@ -7,6 +7,7 @@ from typing import Literal
 
 from rlcap.reporting.drawing.svg import Figure, Mark
 from rlcap.reporting.page.escape import inside, item, name, plain, text
+from rlcap.reporting.page.legend import legend_html, numbered
 from rlcap.reporting.tables import Cell, Table
 
 
@@ -97,7 +98,7 @@ class Legend(Block):
 
 
 @dataclass(frozen=True)
-class Blocks(Block):
+class AreaLegend(Block):
     """What the colours of areas stand for, such as the phases of a step."""
 
     marks: tuple[Mark, ...]
@@ -254,7 +255,7 @@ class Headline(Block):
         return f'<article class="headline"><p class="lead">{text(self.verdict)}</p>{numbers}{quiet}</article>'
 
     def markdown(self) -> str:
-        numbers = f"{self.before} → {self.after} ({self.change})." if self.before else ""
+        numbers = f"{self.before} → {self.after} ({self.change})." if self.before else self.after and f"{self.after}."
         first = " ".join(f"**{plain(part)}**" for part in (self.verdict, numbers) if part)
         return " ".join([first, *(plain(line) for line in (self.evidence, *self.remarks) if line)])
 
@@ -272,24 +273,6 @@ class Remarks(Block):
 
     def markdown(self) -> str:
         return f"## {plain(self.title)}\n\n" + "\n".join(item(line) for line in self.lines)
-
-
-def legend_html(marks: Sequence[Mark]) -> str:
-    """What numbered lines stand for, as a list."""
-    items = [f"<li>{swatch(mark)}<b>{place}</b> {name(mark.label)}</li>" for place, mark in enumerate(marks, start=1)]
-    return f'<ul class="legend">{"".join(items)}</ul>'
-
-
-def swatch(mark: Mark) -> str:
-    """A short piece of a line as it is drawn."""
-    dash = f' stroke-dasharray="{" ".join(map(str, mark.dash))}"' if mark.dash else ""
-    line = f'<path d="M 0 5 H 26" stroke="{mark.paint}" stroke-width="4"{dash}/>'
-    return f'<svg class="swatch" viewBox="0 0 26 10" aria-hidden="true">{line}</svg>'
-
-
-def numbered(marks: Sequence[Mark]) -> str:
-    """Which number on a figure stands for what, as Markdown."""
-    return plain(", ".join(f"{place} is {mark.label}" for place, mark in enumerate(marks, start=1)) + ".", 10_000)
 
 
 def figures_of(blocks: Iterable[Block]) -> tuple[Figure, ...]:

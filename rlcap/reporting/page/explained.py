@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlcap.reporting.drawing.heat import Box, Picture, draw_strip, placed
+from rlcap.reporting.drawing.heat import Picture, draw_strip, placed
 from rlcap.reporting.drawing.svg import Figure, Mark
 from rlcap.reporting.page.blocks import Block, figures_of, html_of, markdown_of
 from rlcap.reporting.page.escape import inside, name, plain, text
+from rlcap.reporting.reading.explanations import Box
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def _dot(mark: Mark) -> str:
 
 
 @dataclass(frozen=True)
-class Seen(Block):
+class StripAlone(Block):
     """A strip by itself, over a picture that the page holds under an anchor."""
 
     slug: str
@@ -165,7 +166,7 @@ class Seen(Block):
 
 
 @dataclass(frozen=True)
-class Wide(Block):
+class ScrollingFigure(Block):
     """A figure in its own size, which scrolls where the page is narrower."""
 
     figure: Figure

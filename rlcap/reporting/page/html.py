@@ -4,9 +4,12 @@ import base64
 import hashlib
 from importlib.resources import files
 
-from rlcap.reporting.page.blocks import html_of, legend_html
+from rlcap.reporting.page.blocks import html_of
 from rlcap.reporting.page.escape import name, text
+from rlcap.reporting.page.legend import legend_html
 from rlcap.reporting.report import Report
+
+GENERATOR = '<meta name="generator" content="rlcap report">'
 
 
 def render_page(report: Report) -> str:
@@ -34,6 +37,7 @@ def render_page(report: Report) -> str:
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="no-referrer">
+{GENERATOR}
 <meta name="color-scheme" content="light dark">
 <link rel="icon" href="data:,">
 <title>{text(report.title)}</title>

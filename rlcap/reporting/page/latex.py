@@ -26,7 +26,8 @@ _ANY = re.compile("|".join(map(re.escape, _SPECIAL)))
 
 def latex(text: str) -> str:
     """The text so that LaTeX prints it as it is."""
-    return _ANY.sub(lambda found: _SPECIAL[found.group()], clean(text))
+    escaped = _ANY.sub(lambda found: _SPECIAL[found.group()], clean(text)).strip()
+    return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped  # which the line break before it would take
 
 
 def latex_table(table: Table) -> str:
@@ -45,7 +46,8 @@ def latex_table(table: Table) -> str:
             small = (f"{{\\scriptsize {latex(cell[line])}}}" if line < len(cell) else "" for cell in details)
             lines.append(" & ".join(small) + " \\\\")
     lines += ["\\bottomrule", "\\end{tabular}"]
-    return "\n".join([*lines, *(f"% {clean(note)}" for note in table.notes)]) + "\n"
+    notes = [f"{{\\footnotesize {latex(note)}\\par}}" for note in table.notes]
+    return "\n".join([*lines, *(["\\par\\smallskip"] if notes else []), *notes]) + "\n"
 
 
 def _value(cell: Cell) -> str:

@@ -149,7 +149,8 @@ def read_runs(folders: Sequence[Path], split: str, cache: Path | None = None) ->
         raise ReportError("a report needs at least one run folder")
     for folder in folders:
         if not is_folder(folder):
-            raise ReportError(f"{folder} is no run folder: there is no such directory, or it may not be entered")
+            why = "it is a file" if folder.is_file() else "there is no such directory, or it may not be entered"
+            raise ReportError(f"{folder} is no run folder: {why}")
     repeated = [path for path, times in Counter(folder.resolve() for folder in folders).items() if times > 1]
     if repeated:
         raise ReportError(f"{repeated[0]} is given more than once: name each run folder once")
@@ -163,7 +164,9 @@ def read_runs(folders: Sequence[Path], split: str, cache: Path | None = None) ->
     runs = tuple(run for run in read if _usable(run))
     if not runs:
         more = "" if len(folders) == 1 else f", nor do the other {len(folders) - 1}"
-        raise ReportError(f"{folders[0]} {_nothing(split)}{more}")
+        within = any(is_folder(place) and (place / "config.yaml").is_file() for place in folders[0].iterdir())
+        hint = f"; for the runs in it: rlcap report {folders[0]}/*/" if within else ""
+        raise ReportError(f"{folders[0]} {_nothing(split)}{more}{hint}")
     return Reading(runs, tuple(f"{run.name} {_nothing(split)}; it was left out." for run in read if not _usable(run)))
 
 

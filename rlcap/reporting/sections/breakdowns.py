@@ -1,58 +1,27 @@
 """Where methods differ: their scores by kinds of images, and image by image."""
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import numpy as np
-
-from rlcap.markdown import clean
-from rlcap.reporting.columns import Column
 from rlcap.reporting.drawing.canvas import slug_of
 from rlcap.reporting.drawing.intervals import Point, draw_intervals
-from rlcap.reporting.drawing.scatter import draw_scatter
 from rlcap.reporting.drawing.svg import Figure
 from rlcap.reporting.image_groups import Breakdown, breakdowns_of
 from rlcap.reporting.image_scores import ImageScores, comparable_metrics, image_scores
 from rlcap.reporting.material import Material
 from rlcap.reporting.page.blocks import Block, Bullets, Figures, Folded, Heading, Legend, Paragraph, Rows, Switch
+from rlcap.reporting.page.csv_text import csv_of
+from rlcap.reporting.sections.group_scores import GroupScores, score_groups
+from rlcap.reporting.sections.image_pairs import pair_blocks
 from rlcap.reporting.sections.section import Section
-from rlcap.reporting.statistics.correction import holm
 from rlcap.reporting.statistics.estimates import Difference
-from rlcap.reporting.statistics.resampling import (
-    image_resamples,
-    interquartile_statistic,
-    mean_statistic,
-    resampled_runs,
-)
 from rlcap.reporting.tables import Cell, Table, number
 
 _MOST_METRICS = 5
 # Methods with more lines than this to a group could not be told apart.
 _MOST_DRAWN = 12
-_MOST_PAIRS = 8
 _FILE = "tables/breakdowns.csv"
 _GROUP = ("breakdown", "group", "images", "metric", "signature", "method", "seeds", "value", "low", "high")
 _HEADER = (*_GROUP, "difference", "difference_low", "difference_high", "p", "p_corrected")
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A metric in each group of a breakdown.
-
-    Attributes:
-        columns: the numbers of each group.
-        corrected: the p-values of a group's differences from the baseline, corrected over the groups, by method.
-    """
-
-    columns: tuple[Column, ...]
-    corrected: tuple[Mapping[int, float | None], ...]
-
-    def holds(self, group: int, place: int) -> bool:
-        """Whether a method's difference from the baseline holds in a group."""
-        p = self.corrected[group][place]
-        return p is not None and p < self.columns[group].options.alpha
 
 
 def section(material: Material) -> Section | None:
@@ -82,43 +51,11 @@ def section(material: Material) -> Section | None:
             for place, of_metric in enumerate(scores)
         )
         blocks += [Switch("Metric", "breakdown", choices), Bullets(more, notes=True)]
-    blocks += _pairs(material, scores[0])
+    blocks += pair_blocks(material, scores[0])
     if not blocks:
         return None
     files = {_FILE: _csv(material, scores, breakdowns, scored)} if breakdowns else {}
     return Section("breakdowns", "Breakdowns", tuple(blocks), files)
-
-
-def score_groups(material: Material, breakdown: Breakdown, scores: Sequence[ImageScores]) -> tuple[Scored, ...]:
-    """Each metric in each group: all metrics and methods of a group on the same resamples of its images."""
-    options = material.options
-    statistic = mean_statistic if options.aggregate == "mean" else interquartile_statistic
-    found: list[list[Column]] = [[] for _ in scores]
-    for group in breakdown.groups:
-        rows = [(place, seeds[:, group.images]) for each in scores for place, seeds in each.of_method.items()]
-        blocks = image_resamples(len(group.images), options.resamples, options.seed)
-        resampled = resampled_runs([statistic(np.concatenate([seeds for _, seeds in rows]))], blocks)[0]
-        parts = iter(resampled.split([len(seeds) for _, seeds in rows]))
-        for columns, each in zip(found, scores, strict=True):
-            runs = {place: next(parts) for place in each.of_method}
-            of_methods = tuple(runs.get(place) for place in range(len(material.methods)))
-            columns.append(
-                Column(
-                    each.metric, each.signature, each.better, len(group.images), of_methods, material.baseline, options
-                )
-            )
-    return tuple(Scored(tuple(columns), _corrected(columns)) for columns in found)
-
-
-def _corrected(columns: Sequence[Column]) -> tuple[dict[int, float | None], ...]:
-    """The p-values by group and method; those of one method share one chance of a false alarm."""
-    corrected: tuple[dict[int, float | None], ...] = tuple({} for _ in columns)
-    for place in range(len(columns[0].runs)):
-        p_values = [column.p_values[place] for column in columns]
-        of_method = p_values if columns[0].options.correction == "none" else holm(p_values)
-        for of_group, p in zip(corrected, of_method, strict=True):
-            of_group[place] = p
-    return corrected
 
 
 def _metric_blocks(
@@ -126,7 +63,7 @@ def _metric_blocks(
     metric: int,
     scores: ImageScores,
     breakdowns: Sequence[Breakdown],
-    scored: Sequence[Sequence[Scored]],
+    scored: Sequence[Sequence[GroupScores]],
 ) -> list[Block]:
     notes = []
     if scores.of_corpus:
@@ -153,7 +90,7 @@ def _metric_blocks(
     return blocks
 
 
-def _figures(material: Material, slug: str, breakdown: Breakdown, scored: Scored) -> tuple[Figure, ...]:
+def _figures(material: Material, slug: str, breakdown: Breakdown, scored: GroupScores) -> tuple[Figure, ...]:
     """The numbers of every group, and beside them the differences from the baseline."""
     values, differences = [], []
     drawn = [method for method, runs in enumerate(scored.columns[0].runs) if runs is not None][:_MOST_DRAWN]
@@ -187,7 +124,7 @@ def _figures(material: Material, slug: str, breakdown: Breakdown, scored: Scored
     return tuple(figures)
 
 
-def _table(material: Material, breakdown: Breakdown, scored: Scored) -> Table:
+def _table(material: Material, breakdown: Breakdown, scored: GroupScores) -> Table:
     shown = [place for place, runs in enumerate(scored.columns[0].runs) if runs is not None]
     rows = []
     for place, (group, column) in enumerate(zip(breakdown.groups, scored.columns, strict=True)):
@@ -220,66 +157,25 @@ def _probability(p: float | None) -> str:
     return "" if p is None else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def _pairs(material: Material, scores: ImageScores) -> list[Block]:
-    """Every method against the baseline, and the two best against one another, image by image."""
-    means = scores.means
-    others = [place for place in means if place != material.baseline]
-    pairs = [(material.baseline, place) for place in others] if material.baseline in means else []
-    drawn = pairs[:_MOST_PAIRS]
-    best = sorted(means, key=lambda place: (-scores.better * float(means[place].mean()), place))[:2]
-    if len(best) == 2 and material.baseline not in best:
-        drawn = [*drawn, (best[1], best[0])]
-    if not drawn:
-        return []
-    figures = tuple(
-        draw_scatter(
-            f"scatter-{place:02d}-{first + 1}-{second + 1}",
-            scores.metric,
-            (first, material.marks[first], means[first]),
-            (second, material.marks[second], means[second]),
-        )
-        for place, (first, second) in enumerate(drawn)
-    )
-    explanation = (
-        f"{scores.metric} of every image, the mean over a method's seeds: a dot for each of "
-        f"{len(material.images.image_ids):,} images, above the diagonal where the method on the vertical axis is higher"
-        f"{'' if scores.better > 0 else ', which is worse'}. Dashed: the means of both."
-    )
-    notes = []
-    if len(drawn) > len(pairs[:_MOST_PAIRS]):
-        notes.append("The last figure has the two best methods.")
-    if len(pairs) > _MOST_PAIRS:
-        left_out = ", ".join(material.marks[place].label for _, place in pairs[_MOST_PAIRS:])
-        notes.append(f"Not drawn against the baseline: {left_out}.")
-    return [
-        Heading("Image by image"),
-        Paragraph(explanation, quiet=True),
-        Figures(figures),
-        Bullets(tuple(notes), notes=True),
-    ]
-
-
 def _csv(
     material: Material,
     scores: Sequence[ImageScores],
     breakdowns: Sequence[Breakdown],
-    scored: Sequence[Sequence[Scored]],
+    scored: Sequence[Sequence[GroupScores]],
 ) -> str:
     """Every number with every digit, one a line."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(_HEADER)
+    rows: list[Sequence[object]] = []
     for breakdown, of_breakdown in zip(breakdowns, scored, strict=True):
         for each, one in zip(scores, of_breakdown, strict=True):
             for group, column, corrected in zip(breakdown.groups, one.columns, one.corrected, strict=True):
-                for place, found in enumerate(column.estimates):
-                    if found is None:
-                        continue
-                    names = (clean(material.methods[place].name), found.seeds, found.value, found.low, found.high)
-                    first = (clean(breakdown.title), clean(group.label), len(group.images))
-                    apart = _of_difference(column.differences[place])
-                    rows.writerow([*first, clean(each.metric), clean(each.signature), *names, *apart, corrected[place]])
-    return text.getvalue()
+                first = (breakdown.title, group.label, len(group.images), each.metric, each.signature)
+                for method, found, apart, p in zip(
+                    material.methods, column.estimates, column.differences, corrected.values(), strict=True
+                ):
+                    if found is not None:
+                        own = (method.name, found.seeds, found.value, found.low, found.high)
+                        rows.append([*first, *own, *_of_difference(apart), p])
+    return csv_of(_HEADER, rows)
 
 
 def _of_difference(found: Difference | None) -> tuple[float | None, ...]:

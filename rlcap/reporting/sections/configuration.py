@@ -60,7 +60,8 @@ def run_table(runs: Sequence[Run]) -> Table:
         (*heads.split(","), "Commit"),
         tuple(rows),
         (
-            "Tested is the checkpoint that was best on the held-out split. Training time is that of the steps; "
+            "The step tested is, on a test split, that of the checkpoint that was best on the held-out split by "
+            "evaluation.best. Training time is that of the steps; "
             "evaluation comes on top.",
         ),
     )

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rlcap.reporting.comparable import better_of
 from rlcap.reporting.drawing.canvas import slug_of
-from rlcap.reporting.drawing.curves import HELD_OUT, bounded, figure_group, smoothed
+from rlcap.reporting.drawing.curves import HELD_OUT, bounded, figure_group, is_score, smoothed
 from rlcap.reporting.drawing.dots import draw_dots
 from rlcap.reporting.drawing.kl_curves import REWARD, at_steps, fell
 from rlcap.reporting.drawing.svg import Figure
 from rlcap.reporting.material import Material
 from rlcap.reporting.methods import Method
-from rlcap.reporting.names import STATISTICS, direction
 from rlcap.reporting.reading.runs import Run
 from rlcap.reporting.sections.over_optimization import FLAG, panel_keys
 from rlcap.reporting.statistics.correlation import pearson, spearman
@@ -54,14 +54,14 @@ def agreement(run: Run, key: str) -> Agreement | None:
         spearman(rewards[after], values[after]),
         pearson(rewards[after], values[after]),
         int(after.sum()),
-        fell(direction(_name(key)) * values, rewards),
+        fell(better_of(key, [run]) * values, rewards),
     )
 
 
 def agreement_blocks(material: Material) -> tuple[Table | None, tuple[Figure, ...], tuple[str, ...]]:
     """The table of methods by held-out scores, a figure for each score, and the methods that measured too little."""
     trained = [(place, method) for place, method in enumerate(material.methods) if place not in material.starts]
-    keys = sorted({key for _, method in trained for run in method.runs for key in run.curves if _is_score(key)})
+    keys = sorted({key for _, method in trained for run in method.runs for key in run.curves if is_score(key)})
     keys = panel_keys([run for _, method in trained for run in method.runs], keys)[:_MOST_METRICS]
     found = {
         (place, key): [one for run in method.runs if (one := agreement(run, key)) is not None]
@@ -78,7 +78,8 @@ def agreement_blocks(material: Material) -> tuple[Table | None, tuple[Figure, ..
         f"start, mean over seeds; below it Pearson's, and how many validations. A run needs {LEAST_POINTS} of them; a "
         "seed whose reward or score never changed has no correlation.",
         "Both quantities move with the training step, so that a correlation over a handful of validations is weak "
-        "evidence: a high one does not say that the reward is right, a negative one is reason to look.",
+        "evidence: a high one does not say that the reward is right; one against the score (below 0, or above 0 where "
+        "less of the score is better) is reason to look.",
         f"Fell: {FLAG}. The score ends below its start or has lost more than half of its best gain, while the "
         "training reward ends above its start.",
     )
@@ -90,14 +91,14 @@ def _figures(
     material: Material, keys: Sequence[str], found: dict[tuple[int, str], list[Agreement]]
 ) -> tuple[Figure, ...]:
     figures = []
-    for number_of_key, key in enumerate(keys):
+    for number_in_order, key in enumerate(keys):
         values = {
             place: seeds
             for place in range(len(material.methods))
             if (seeds := [one.spearman for one in found.get((place, key), ()) if one.spearman is not None])
         }
         if values:
-            slug = f"agreement-{number_of_key:02d}-{slug_of(key)}"
+            slug = f"agreement-{number_in_order:02d}-{slug_of(key)}"
             figures.append(draw_dots(slug, f"Training reward and {key}", material.marks, values))
     return tuple(figures)
 
@@ -153,14 +154,6 @@ def _drift(method: Method, key: str) -> Cell:
     text = f"{number(start, digits)} → {number(end, digits)}"
     relative = f"{number(100 * change / abs(start), 0, sign=True)} %" if start else number(change, digits, sign=True)
     return Cell(text, relative, sort=change)
-
-
-def _name(key: str) -> str:
-    return key.partition("/")[2]
-
-
-def _is_score(key: str) -> bool:
-    return figure_group(key) == HELD_OUT and _name(key) not in STATISTICS
 
 
 def _is_of_captions(key: str) -> bool:

@@ -1,24 +1,24 @@
 """What training cost: time, memory, where a step's time went, and how soon a gain was reached."""
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 
-from rlcap.markdown import clean
+from rlcap.reporting.comparable import better_of
 from rlcap.reporting.drawing.bars import draw_phases, mean_phases
 from rlcap.reporting.drawing.curves import AXES, HELD_OUT, Band, band_of, curve_keys, figure_group, main_keys
 from rlcap.reporting.material import Material
 from rlcap.reporting.methods import Method
-from rlcap.reporting.names import direction
-from rlcap.reporting.page.blocks import Block, Blocks, Figures, Heading, Paragraph, Rows
+from rlcap.reporting.page.blocks import AreaLegend, Block, Figures, Heading, Paragraph, Rows
+from rlcap.reporting.page.csv_text import csv_of
 from rlcap.reporting.reading.runs import Run
 from rlcap.reporting.sections.section import Section
 from rlcap.reporting.tables import Cell, Table, duration, number, significant
 
 _SHARES = (0.5, 0.9)
+# Runs of one method that differ by more than this factor were not alone on their machine.
+_MOST_SPREAD = 1.5
 _MOST_COUNTED = 2.0**53
 _PHASES = (
     "Mean over logged steps and seeds. Rollout is acting without what is shown of it apart: encoding images, decoding "
@@ -79,7 +79,7 @@ def section(material: Material) -> Section | None:
     figure = draw_phases(material.marks, phases)
     if figure is not None:
         several = material.marks if len(material.methods) > 1 else ()
-        blocks += [Heading("Where a step's time goes", several), Blocks(figure.legend), Figures((figure,), "wide")]
+        blocks += [Heading("Where a step's time goes", several), AreaLegend(figure.legend), Figures((figure,), "wide")]
         blocks.append(Paragraph(_PHASES, quiet=True))
     return Section("cost", "Cost", tuple(blocks), {"tables/cost.csv": cost_csv(material.methods)})
 
@@ -129,7 +129,7 @@ def gains(material: Material) -> list[_Gain]:
     keys = [key for key in main_keys(curve_keys(material.runs), metric) if figure_group(key) == HELD_OUT]
     if not keys:
         return []
-    sign = direction(metric) or 1
+    sign = better_of(metric, material.runs) or 1
     bands: dict[int, Band] = {}
     for place, method in enumerate(material.methods):
         seeds = [run.curves[keys[0]] for run in method.runs if keys[0] in run.curves]
@@ -196,6 +196,12 @@ def _notes(material: Material, soon: bool) -> tuple[str, ...]:
             "As far as the runs tell, all ran on the same kind of machine and code; what else the machine did at the "
             "time is not known."
         )
+    factor = max((_spread_of(method) for method in material.methods), default=1.0)
+    if factor > _MOST_SPREAD:
+        notes.append(
+            f"Seconds per step of runs that differ in their seed alone differ by up to {factor:.1f} times: something "
+            "else used the machine, and methods cannot be compared by these times."
+        )
     if any("memory/peak" in run.timings for run in timed):
         notes.append("Peak memory: of tensors on a CUDA device; elsewhere of the whole process.")
     if any(not run.finished for run in material.runs):
@@ -203,17 +209,21 @@ def _notes(material: Material, soon: bool) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def _spread_of(method: Method) -> float:
+    """How many times slower the slowest run of a method was than its fastest."""
+    found = [seconds for run in method.runs if (seconds := seconds_per_step(run))]
+    return max(found) / min(found) if found else 1.0
+
+
 def cost_csv(methods: Sequence[Method]) -> str:
     """The cost of every run with every digit; what is missing is empty."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
     phases = [mean_phases([run]) for method in methods for run in method.runs]
     names = sorted({phase for of_run in phases for phase in of_run})
-    rows.writerow(
-        ["method", "run", *(head for _, head, _, _ in QUANTITIES), *(f"seconds per step: {clean(n)}" for n in names)]
-    )
     runs = [(method, run) for method in methods for run in method.runs]
-    for (method, run), of_run in zip(runs, phases, strict=True):
-        values = [value(run) for _, _, value, _ in QUANTITIES]
-        rows.writerow([clean(method.name), clean(run.name), *values, *(of_run.get(name) for name in names)])
-    return text.getvalue()
+    return csv_of(
+        ["method", "run", *(head for _, head, _, _ in QUANTITIES), *(f"seconds per step: {name}" for name in names)],
+        [
+            [method.name, run.name, *(value(run) for _, _, value, _ in QUANTITIES), *map(of_run.get, names)]
+            for (method, run), of_run in zip(runs, phases, strict=True)
+        ],
+    )

@@ -18,12 +18,14 @@ from rlcap.reporting.drawing.curves import (
 )
 from rlcap.reporting.drawing.svg import Figure
 from rlcap.reporting.material import Material
-from rlcap.reporting.page.blocks import Block, Bullets, Figures, Heading, Rows, Switch
+from rlcap.reporting.page.blocks import Block, Bullets, Figures, Folded, Heading, Rows, Switch
 from rlcap.reporting.sections.section import Section
 from rlcap.reporting.sections.training_table import training_table
 
 MOST_FIGURES = 60
 _MAIN = "Main quantities"
+# Other headings are folded away, which makes the page half as long.
+_OPEN = (_MAIN, HELD_OUT, "Rewards")
 # Of more methods than this the legend stands beside the first heading alone.
 _MOST_REPEATED = 4
 
@@ -59,9 +61,12 @@ def _against(
             groups.setdefault(_MAIN if key in main else figure_group(key), []).append(figure)
     blocks: list[Block] = []
     for title in sorted(groups, key=(_MAIN, *GROUPS).index):
+        figures = Figures(tuple(groups[title]), "large" if title == _MAIN else "small")
         told = len(marks) > 1 and (not blocks or len(marks) <= _MOST_REPEATED)
-        blocks.append(Heading(title, marks if told else ()))
-        blocks.append(Figures(tuple(groups[title]), "large" if title == _MAIN else "small"))
+        if title in _OPEN:
+            blocks += [Heading(title, marks if told else ()), figures]
+        else:
+            blocks.append(Folded(f"{title} ({len(figures.drawn)})", (figures,)))
     return tuple(blocks)
 
 
@@ -117,6 +122,6 @@ def _without(material: Material, lines: Mapping[str, Sequence[Line]], axis: Axis
     """The methods with lines of which none lies on an axis."""
     found: dict[str, bool] = {}
     for line in (line for of_key in lines.values() for line in of_key):
-        name = material.methods[int(line.number) - 1].name
+        name = material.methods[line.place].name
         found[name] = found.get(name, False) or axis.of_seeds(line.runs, line.band.steps) is not None
     return [name for name, lies in found.items() if not lies]

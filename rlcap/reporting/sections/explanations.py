@@ -14,7 +14,7 @@ from rlcap.reporting.drawing.svg import Mark
 from rlcap.reporting.drawing.transport import draw_plan
 from rlcap.reporting.material import Material
 from rlcap.reporting.page.blocks import Block, Bullets, Folded, Paragraph, Switch
-from rlcap.reporting.page.explained import Explained, ExplainedImage, Seen, Strip, Wide
+from rlcap.reporting.page.explained import Explained, ExplainedImage, ScrollingFigure, Strip, StripAlone
 from rlcap.reporting.reading.explanations import Explanation, Plan, picture_of, read_explanations
 from rlcap.reporting.reading.runs import Run
 from rlcap.reporting.sections.gallery.pictures import picture_uri
@@ -144,16 +144,16 @@ def _explained(explanation: Explanation, place: int, mark: Mark, slug: str, pict
             f"{slug}-graph", f"Scene graph: {explanation.caption}", explanation.graph, explanation.reference_graph
         )
         legend = "Objects of one colour are the same or synonyms in both; dashed ones have no counterpart."
-        more.append(Folded("Scene graph", (Paragraph(legend, quiet=True), Wide(graph))))
+        more.append(Folded("Scene graph", (Paragraph(legend, quiet=True), ScrollingFigure(graph))))
     for which, plan in enumerate(explanation.plans[:_MOST_PLANS]):
         title = f"Transport plan: {plan.reward}"
         if plan.grid is None:
             matrix = draw_plan(f"{slug}-plan-{which}", f"{title}: {explanation.caption}", plan)
-            more.append(Folded(title, (Paragraph(_OF_TOKENS, quiet=True), Wide(matrix))))
+            more.append(Folded(title, (Paragraph(_OF_TOKENS, quiet=True), ScrollingFigure(matrix))))
         else:
             cost = "" if plan.cost is None else f" Cost {number(plan.cost, 4)}."
             strip = _of_patches(plan, plan.grid)
-            patches = Seen(f"{slug}-plan-{which}", f"{title}: {explanation.caption}", strip, picture, anchor)
+            patches = StripAlone(f"{slug}-plan-{which}", f"{title}: {explanation.caption}", strip, picture, anchor)
             more.append(Folded(title, (Paragraph(_OF_PATCHES + cost, quiet=True), patches)))
     strips = tuple(_strip(explanation, way) for way in _WAYS)
     return Explained(place, mark, slug, explanation.caption, strips, tuple(more))

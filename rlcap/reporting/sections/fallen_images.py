@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from rlcap.reporting.images import SharedImages
 from rlcap.reporting.material import Material
 from rlcap.reporting.names import direction
 from rlcap.reporting.page.blocks import Block, Folded, Heading, Paragraph, Rows
@@ -27,12 +28,15 @@ def proxies(run: Run, metrics: Sequence[str]) -> tuple[str, ...]:
     for term, settings in as_mapping(run.config.get("rewards")).items():
         weight = as_number(as_mapping(settings).get("weight"))
         if weight is None or weight > 0:
-            terms[str(term)] = as_mapping(as_mapping(settings).get("reward"))
+            terms[str(term)] = _unwrapped(as_mapping(as_mapping(settings).get("reward")))
     configured = as_mapping(as_mapping(run.config.get("evaluation")).get("metrics"))
     found = []
     for metric in metrics:
         if metric in configured:
-            same = any(reward and _built(reward) == _built(as_mapping(configured[metric])) for reward in terms.values())
+            same = any(
+                reward and _built(reward) == _built(_unwrapped(as_mapping(configured[metric])))
+                for reward in terms.values()
+            )
         else:
             score = run.evaluation.scores.get(metric)
             names = {_plain(metric), _plain(score.signature.partition("|")[0]) if score else ""} - {""}
@@ -41,6 +45,12 @@ def proxies(run: Run, metrics: Sequence[str]) -> tuple[str, ...]:
         if same:
             found.append(metric)
     return tuple(found)
+
+
+def _unwrapped(reward: Mapping[str, object]) -> Mapping[str, object]:
+    """The reward within those that hold one, such as ``RunningStandardized``."""
+    inner = as_mapping(as_mapping(reward.get("init_args")).get("reward"))
+    return _unwrapped(inner) if inner else reward
 
 
 def _built(reward: Mapping[str, object]) -> tuple[str, Mapping[str, object]]:
@@ -79,16 +89,19 @@ class Changes:
         return np.asarray((self.reward > 0) & (self.rest < 0))
 
 
-def changes(place: int, before: Run, after: Run, image_ids: Sequence[str]) -> Changes | None:
+def changes(place: int, before: Run, after: Run, images: SharedImages) -> Changes | None:
     """The changes of a method's run; None where no metric stands for its reward, or none is left beside it."""
+    complete = {before.name, after.name} <= images.complete
     values, standard = {}, {}
     for metric, score in after.evaluation.scores.items():
         was = before.evaluation.scores.get(metric)
         if was is None or was.signature != score.signature or not direction(metric, score.signature):
             continue
+        if not complete and "df:corpus" in score.signature:
+            continue
         pairs = [
             (before.evaluation.predictions[i].scores.get(metric), after.evaluation.predictions[i].scores.get(metric))
-            for i in image_ids
+            for i in images.image_ids
         ]
         if not pairs or any(one is None or other is None for one, other in pairs):
             continue
@@ -113,7 +126,7 @@ def fallen_blocks(material: Material) -> tuple[Block, ...]:
         return ()
     before = shown.pop(material.baseline)
     runs = {place: run for place, run in shown.items() if as_mapping(run.config.get("rewards"))}
-    found = [changes(place, before, run, material.images.image_ids) for place, run in runs.items()]
+    found = [changes(place, before, run, material.images) for place, run in runs.items()]
     compared = [one for one in found if one is not None]
     without = [material.methods[place].name for place, one in zip(runs, found, strict=True) if one is None]
     missing = (

@@ -6,22 +6,27 @@ stands for falls. The x axis is that of Gao, Schulman and Hilton 2022, "Scaling 
 overoptimization": the square root of the KL divergence from the policy the run started from, here in nats per caption.
 """
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from rlcap.markdown import clean
-from rlcap.reporting.drawing.bands import number_the_ends
-from rlcap.reporting.drawing.canvas import render, slug_of
-from rlcap.reporting.drawing.curves import SMOOTHED_FROM, SMOOTHED_OVER
-from rlcap.reporting.drawing.kl_curves import REWARD, TRAINING_REWARD, Curve, Trace, curve_of, fell, traces_of
-from rlcap.reporting.drawing.svg import MUTED, Figure, Mark
+from rlcap.reporting.comparable import better_of
+from rlcap.reporting.drawing.canvas import slug_of
+from rlcap.reporting.drawing.curves import SMOOTHED_FROM, SMOOTHED_OVER, is_score, name_in_group
+from rlcap.reporting.drawing.kl_curves import (
+    REWARD,
+    TRAINING_REWARD,
+    Curve,
+    Trace,
+    curve_of,
+    draw_curves,
+    fell,
+    traces_of,
+)
+from rlcap.reporting.drawing.svg import Figure, Mark
 from rlcap.reporting.methods import Method
-from rlcap.reporting.names import STATISTICS, direction
+from rlcap.reporting.page.csv_text import csv_of
 from rlcap.reporting.reading.files import as_mapping
 from rlcap.reporting.reading.runs import Run
 from rlcap.reporting.tables import Cell, Table, number, significant
@@ -31,9 +36,6 @@ FLAG = "fell while the reward rose"
 # With more held-out quantities than this, those without a place in the order below are not drawn.
 _MOST_PANELS = 8
 _AFTER_NAMED = ("CIDEr-D", "length", "bad_ending_rate")
-_WIDTH, _HEIGHT = 360, 210
-# Height of an end's number over that of the axes.
-_LABEL = 0.068
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,10 @@ def panel_keys(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
     """
     named = [name for run in runs for name in as_mapping(as_mapping(run.config.get("evaluation")).get("metrics"))]
     order = list(dict.fromkeys([*named, *_AFTER_NAMED]))
-    first = sorted((key for key in keys if _name(key) in order), key=lambda key: (order.index(_name(key)), key))
-    rest = sorted(key for key in keys if _name(key) not in order)
+    name = name_in_group
+    first = sorted((key for key in keys if name(key) in order), key=lambda key: (order.index(name(key)), key))
+    rest = sorted(key for key in keys if name(key) not in order)
     return [*first, *rest] if len(keys) <= _MOST_PANELS else first[:_MOST_PANELS]
-
-
-def _name(key: str) -> str:
-    return key.partition("/")[2]
 
 
 # By method and run, and by quantity and method: the traces; in how many seeds a score fell, and of how many.
@@ -92,71 +91,29 @@ def over_optimization(methods: Sequence[Method], marks: Sequence[Mark]) -> OverO
     # Of seeds that share their first steps alone the KL may be 0 throughout.
     furthest = max(float(np.sqrt(curve.kl.max())) for of_key in curves.values() for curve in of_key.values()) or 1.0
     figures = (
-        _draw(key, place, [(number, marks[number], curve) for number, curve in of_key.items()], furthest)
-        for place, (key, of_key) in enumerate(curves.items())
+        draw_curves(f"over-optimization-{number:02d}-{slug_of(key)}", key, TITLE, marks, of_key, furthest)
+        for number, (key, of_key) in enumerate(curves.items())
     )
+    runs = [run for method in methods for run in method.runs]
+    better = {key: 1 if key == TRAINING_REWARD else better_of(key, runs) for key in curves}
     fallen = {
-        (key, place): _fallen([run for run in traces[place] if key in run], key)
+        (key, place): _fallen([run for run in traces[place] if key in run], key, better[key])
         for key, of_key in curves.items()
         for place in of_key
     }
     return OverOptimization(
         _findings(marks, fallen),
         tuple(figures),
-        _table(marks, curves, fallen),
+        _table(marks, curves, fallen, better),
         _csv(methods, traces),
         _notes(marks, traces, len(keys) - len(drawn) + 1),
     )
 
 
-def _draw(key: str, place: int, lines: Sequence[tuple[int, Mark, Curve]], furthest: float) -> Figure:
-    """One panel; all panels reach equally far."""
-    starts = [float(curve.mean[0]) for _, _, curve in lines]
-
-    def draw(axes: Any) -> None:
-        for (_, mark, curve), start in zip(lines, starts, strict=True):
-            shared = starts.count(start) > 1 or len(starts) == 1
-            axes.axhline(start, color=MUTED if shared else mark.colour, linewidth=0.9, alpha=0.7)
-            x = np.sqrt(curve.kl)
-            if (curve.high > curve.low).any():
-                axes.fill_between(x, curve.low, curve.high, color=mark.colour, alpha=0.14, linewidth=0)
-            few = {"marker": "o", "markersize": 3.5} if len(x) <= 30 else {}
-            style = (0, mark.dash) if mark.dash else "-"
-            axes.plot(x, curve.mean, color=mark.colour, linestyle=style, linewidth=1.8, **few)
-        axes.margins(y=0.12)
-        axes.set_xlim(-0.02 * furthest, 1.02 * furthest)
-        axes.xaxis.get_major_locator().set_params(nbins=6, steps=[1, 2, 5, 10])
-        axes.set_xlabel("√KL, KL in nats per caption", color=MUTED, fontsize=10)
-        if len(lines) > 1:  # beside its end a line often has another
-            ends = [(float(np.sqrt(curve.kl[-1])), float(curve.mean[-1])) for _, _, curve in lines]
-            numbered = [(str(n + 1), mark, end) for (n, mark, _), end in zip(lines, ends, strict=True)]
-            number_the_ends(axes, numbered, _LABEL, above=True)
-
-    ends = "; ".join(
-        f"{mark.label} from {curve.mean[0]:.4g} at the start to {curve.mean[-1]:.4g} at a KL of {curve.kl[-1]:.4g}"
-        for _, mark, curve in lines
-    )
-    return Figure(
-        f"over-optimization-{place:02d}-{slug_of(key)}", key, TITLE, render(draw, _WIDTH, _HEIGHT), _WIDTH, _HEIGHT,
-        tuple(Mark(f"{number + 1} {mark.label}", mark.colour, mark.dash) for number, mark, _ in lines),
-        f"{key} by the square root of KL: {ends}", draw,
-    )  # fmt: skip
-
-
-def _is_score(key: str) -> bool:
-    """Whether a held-out quantity says how good captions are; a length or a vocabulary does not."""
-    return key != TRAINING_REWARD and _name(key) not in STATISTICS
-
-
-def _better(key: str) -> int:
-    """1 where more is better, -1 where less is."""
-    return 1 if key == TRAINING_REWARD else direction(_name(key))
-
-
-def _fallen(runs: Sequence[Mapping[str, Trace]], key: str) -> tuple[int, int]:
+def _fallen(runs: Sequence[Mapping[str, Trace]], key: str, better: int) -> tuple[int, int]:
     """In how many of a method's seeds a score fell while the training reward rose, and of how many."""
-    fallen = [fell(_better(key) * run[key].values, run[TRAINING_REWARD].values) for run in runs]
-    return sum(fallen) if _is_score(key) else 0, len(runs)
+    fallen = [fell(better * run[key].values, run[TRAINING_REWARD].values) for run in runs]
+    return sum(fallen) if is_score(key) else 0, len(runs)
 
 
 def _seeds(fallen: int, seeds: int) -> str:
@@ -169,18 +126,20 @@ def _findings(marks: Sequence[Mark], fallen: _Fallen) -> tuple[str, ...]:
         if counts[0]:
             by_method.setdefault(place, []).append(f"{key}{_seeds(*counts)}")
     found = tuple(f"{marks[place].label}: {', '.join(by_method[place])} {FLAG}." for place in sorted(by_method))
-    return found or (f"No held-out score shown here {FLAG}.",)
+    return found or (f"No held-out score drawn here {FLAG}; the others are in the table of agreement below.",)
 
 
-def _table(marks: Sequence[Mark], curves: Mapping[str, Mapping[int, Curve]], fallen: _Fallen) -> Table:
+def _table(
+    marks: Sequence[Mark], curves: Mapping[str, Mapping[int, Curve]], fallen: _Fallen, better: Mapping[str, int]
+) -> Table:
     """The quantities in the order of their panels, the methods within each. What is no score has no best."""
     several = len(marks) > 1
     rows = []
     for key, of_key in curves.items():
         for place, curve in of_key.items():
-            best = int((_better(key) * curve.mean).argmax())
+            best = int((better[key] * curve.mean).argmax())
             cells = [Cell(key), *([Cell(marks[place].label)] if several else []), _value(curve, 0)]
-            has_best = _is_score(key) or key == TRAINING_REWARD
+            has_best = is_score(key) or key == TRAINING_REWARD
             cells += [_value(curve, best), _kl(curve, best)] if has_best else [Cell(), Cell()]
             counts = fallen[key, place]
             flag = Cell(FLAG + _seeds(*counts) if counts[0] else "")
@@ -199,16 +158,16 @@ def _kl(curve: Curve, at: int) -> Cell:
 
 def _csv(methods: Sequence[Method], traces: _Traces) -> str:
     """Every point with every digit, one a line."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["method", "run", "quantity", "step", "kl", "value"])
-    for method, of_method in zip(methods, traces, strict=True):
-        for run, of_run in zip(method.runs, of_method, strict=True):
-            names = clean(method.name), clean(run.name)
-            for key, trace in of_run.items():
-                points = zip(trace.steps, trace.kl, trace.values, strict=True)
-                rows.writerows([*names, clean(key), int(step), float(kl), float(value)] for step, kl, value in points)
-    return text.getvalue()
+    return csv_of(
+        ["method", "run", "quantity", "step", "kl", "value"],
+        (
+            [method.name, run.name, key, int(step), float(kl), float(value)]
+            for method, of_method in zip(methods, traces, strict=True)
+            for run, of_run in zip(method.runs, of_method, strict=True)
+            for key, trace in of_run.items()
+            for step, kl, value in zip(trace.steps, trace.kl, trace.values, strict=True)
+        ),
+    )
 
 
 def _notes(marks: Sequence[Mark], traces: _Traces, hidden: int) -> tuple[str, ...]:

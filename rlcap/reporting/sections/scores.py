@@ -1,18 +1,16 @@
 """Methods by metrics: the main table, what the captions are like, and who is better than whom."""
 
-import csv
-import io
 from collections.abc import Sequence
 from itertools import count
 
-from rlcap.markdown import clean
 from rlcap.reporting.columns import Column
 from rlcap.reporting.drawing.canvas import slug_of
 from rlcap.reporting.drawing.forest import draw_forest
 from rlcap.reporting.drawing.svg import Figure
 from rlcap.reporting.material import Material
-from rlcap.reporting.names import STATISTICS
+from rlcap.reporting.names import MEANINGS, STATISTICS
 from rlcap.reporting.page.blocks import Block, Figures, Folded, Heading, Rows
+from rlcap.reporting.page.csv_text import csv_of
 from rlcap.reporting.page.latex import latex_table
 from rlcap.reporting.sections.section import Section
 from rlcap.reporting.statistics.correction import holm
@@ -36,8 +34,8 @@ _CORRECTED = {
 
 def section(material: Material) -> Section | None:
     """The tables and their files; None where no run was scored."""
-    columns = material.columns
-    if not columns.all:
+    columns, alone = material.columns, uncompared_table(material)
+    if not columns.all and alone is None:
         return None
     blocks: list[Block] = []
     files = {"tables/scores.csv": scores_csv(material), "tables/runs.csv": runs_csv(material)}
@@ -48,7 +46,7 @@ def section(material: Material) -> Section | None:
         figures = _forests(material)
         if figures:
             baseline = material.baseline_method.name
-            title = f"Every metric: difference from {baseline}, {material.options.confidence:.0%} interval"
+            title = f"Every metric: difference from {baseline}, {material.options.share} interval"
             blocks += [Heading(title, material.marks), Figures(figures)]
     statistics = statistics_table(material)
     if statistics is not None:
@@ -56,6 +54,8 @@ def section(material: Material) -> Section | None:
     pairs = pair_table(material)
     if pairs is not None:
         blocks.append(Folded(pairs.title, (Rows(pairs),)))
+    if alone is not None:
+        blocks.append(Folded(f"{alone.title} ({len(alone.rows)} runs)", (Rows(alone),), opened=not columns.scores))
     return Section("scores", "Scores", tuple(blocks), files)
 
 
@@ -72,6 +72,22 @@ def score_table(material: Material) -> Table:
     return Table("Scores", ("Method", "Seeds", *heads), tuple(rows), (*signatures, *_notes(material)))
 
 
+def uncompared_table(material: Material) -> Table | None:
+    """The scores of runs that are compared with none, each of its own images; None where there are no such runs."""
+    runs = [run for run in material.runs if run.name not in material.images.compared and run.evaluation.scores]
+    keys = list(dict.fromkeys((name, score.signature) for run in runs for name, score in run.evaluation.scores.items()))
+    if not runs:
+        return None
+    rows = []
+    for run in runs:
+        own = {(name, score.signature): score.value for name, score in run.evaluation.scores.items()}
+        cells = (Cell(number(own.get(key)), sort=own.get(key)) for key in keys)
+        rows.append((Cell(run.name), Cell(number(run.evaluation.images, 0)), *cells))
+    heads = (f"{name} [{place}]" for place, (name, _) in enumerate(keys, start=1))
+    signatures = [f"[{place}] {signature or 'signature unknown'}" for place, (_, signature) in enumerate(keys, start=1)]
+    return Table("Not compared", ("Run", "Images", *heads), tuple(rows), (*signatures, "Each run of its own images."))
+
+
 def statistics_table(material: Material) -> Table | None:
     """What the captions of each method are like, apart from how good they are."""
     columns = list(material.columns.statistics)
@@ -84,8 +100,12 @@ def statistics_table(material: Material) -> Table | None:
         for place, method in enumerate(material.methods)
     ]
     heads = (STATISTICS.get(column.name, column.name) for column in columns)
-    note = "Means over seeds; intervals and differences rest on seeds alone, since a sample of images has fewer words."
-    return Table("What the captions are like", ("Method", *heads), tuple(rows), (note,))
+    note = (
+        "Means over seeds; below, intervals over seeds alone, since a sample of the images has fewer different words."
+    )
+    present = {column.name for column in columns}
+    meanings = tuple(meaning for name, meaning in MEANINGS.items() if name in present)
+    return Table("What the captions are like", ("Method", *heads), tuple(rows), (note, *meanings))
 
 
 def pair_table(material: Material) -> Table | None:
@@ -115,7 +135,10 @@ def pair_table(material: Material) -> Table | None:
         f"Every method against every other on {column.name}",
         ("Row less column", *(method.name for method in methods)),
         tuple(rows),
-        (f"{_UP} and {_DOWN}: holds, by Holm's correction for all {len(pairs)} pairs; below, the corrected p-value.",),
+        (
+            f"{_UP} and {_DOWN}: holds, by Holm's correction for all {len(pairs)} pairs, which are more than the table "
+            "of scores is corrected for; below, the corrected p-value.",
+        ),
     )
 
 
@@ -160,12 +183,14 @@ def _notes(material: Material) -> tuple[str, ...]:
     images = f"{len(material.images.image_ids):,} images"
     crossed = " and over seeds (Student's t)" if several else ""
     notes = [
-        f"{what}{', then over seeds' if several else ''}; below, the {options.confidence:.0%} interval, by bootstrap "
+        f"{what}{', then over seeds' if several else ''}; below, the {options.share} interval, by bootstrap "
         f"over {images} ({options.resamples:,} resamples, seed {options.seed}){crossed}. Of one seed it holds for that "
         "run alone.",
     ]
     if any(not column.images for column in material.columns.scores):
         notes.append("A score that is no mean over images, apart from BLEU, has an interval over seeds alone.")
+    if options.aggregate == "interquartile_mean":
+        notes.append("BLEU, and scores that are no mean over images, are of all images.")
     if len(material.methods) > 1:
         notes.append(
             f"Below that, the difference from {baseline} on the same images; {_UP} and {_DOWN}: it holds "
@@ -207,7 +232,7 @@ def scores_csv(material: Material) -> str:
                 row += [difference.value, difference.low, difference.high, difference.p, p]
             rows.append(row)
     heads = ["method", "metric", "signature", "seeds", "images", "value", "low", "high", "error"]
-    return _csv([*heads, "difference", "difference_low", "difference_high", "p", "p_corrected"], rows)
+    return csv_of([*heads, "difference", "difference_low", "difference_high", "p", "p_corrected"], rows)
 
 
 def runs_csv(material: Material) -> str:
@@ -220,12 +245,4 @@ def runs_csv(material: Material) -> str:
                 rows.append([run.name, method.name, seed, metric, score.signature, score.value])
             for name, value in run.evaluation.statistics.items():
                 rows.append([run.name, method.name, seed, name, "", value])
-    return _csv(["run", "method", "seed", "metric", "signature", "value"], rows)
-
-
-def _csv(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(heads)
-    writer.writerows([clean(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
-    return text.getvalue()
+    return csv_of(["run", "method", "seed", "metric", "signature", "value"], rows)

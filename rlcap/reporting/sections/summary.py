@@ -1,17 +1,20 @@
 """What stands first: which method is better, by how much, how sure, and what to know before believing it."""
 
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import replace
 
 from rlcap.reporting.columns import Column
 from rlcap.reporting.drawing.forest import draw_forest
 from rlcap.reporting.image_scores import image_scores
 from rlcap.reporting.material import Material
-from rlcap.reporting.page.blocks import Block, Figures, Headline, Remarks
+from rlcap.reporting.page.blocks import Block, Figures, Heading, Headline, Remarks
+from rlcap.reporting.statistics.correction import holm
 from rlcap.reporting.statistics.estimates import Difference
 from rlcap.reporting.tables import number
 
 # More methods than this are told by the best of them and a figure.
 _MOST_HEADLINES = 3
+_MOST_NAMED = 5
 
 
 def blocks(material: Material) -> tuple[Block, ...]:
@@ -21,51 +24,78 @@ def blocks(material: Material) -> tuple[Block, ...]:
     if column is None:
         return remarks
     others = [place for place in range(len(material.methods)) if place != material.baseline]
+    if not others:
+        return (_alone(material, column, material.baseline), *remarks)
     if len(others) <= _MOST_HEADLINES:
-        told: list[Block] = [_change(material, column, place) for place in others]
-        if not others and column.estimates[0] is not None:
-            told = [_alone(material, column)]
-        return (*told, *remarks)
+        return (*(_change(material, column, place) for place in others), *remarks)
     return (_best(material, column), *_drawn(material, column), *remarks)
+
+
+def named(material: Material, column: Column) -> str:
+    """A column's metric as it is called in a sentence."""
+    middle = material.options.aggregate == "interquartile_mean" and column.images
+    return f"{column.name} (interquartile mean)" if middle else column.name
 
 
 def _drawn(material: Material, column: Column) -> tuple[Block, ...]:
     name = material.baseline_method.name
     holds = [material.columns.holds(column, place) for place in range(len(material.methods))]
-    title = f"{column.name}, difference from {name} and {material.options.confidence:.0%} interval; filled: it holds"
+    title = f"{column.name}, {material.options.share} intervals; filled: p < {material.options.alpha:.2g}, corrected"
     figure = draw_forest("summary-differences", title, material.marks, column.differences, holds, width=400)
-    return () if figure is None else (Figures((figure,), "wide"),)
+    return () if figure is None else (Heading(f"Difference from {name}", material.marks), Figures((figure,), "wide"))
 
 
-def _alone(material: Material, column: Column) -> Headline:
-    found, name = column.estimates[0], material.methods[0].name
-    assert found is not None
-    low, high = number(found.low), number(found.high)
-    interval = "" if found.low is None else f"{material.options.confidence:.0%} interval {low} to {high}. "
-    return Headline(f"{column.name} of {name}", after=number(found.value), evidence=f"{interval}{_basis(column, 0)}")
+def _alone(material: Material, column: Column, place: int) -> Headline:
+    """A method's number by itself."""
+    found, name = column.estimates[place], material.methods[place].name
+    if found is None:
+        return Headline(f"{name} has no {column.name} that can be compared.", clear=False)
+    interval = ""
+    if found.low is not None:
+        interval = f"{material.options.share} interval {number(found.low)} to {number(found.high)}. "
+    basis = _basis(material, column, [place])
+    return Headline(f"{named(material, column)} of {name}", after=number(found.value), evidence=f"{interval}{basis}")
 
 
 def _best(material: Material, column: Column) -> Headline:
-    """The method that is better than all others; the one that scored highest where none is."""
+    """The method that is better than all others; the one that comes first, and what it cannot be told from, if none."""
     values = {place: found.value for place, found in enumerate(column.estimates) if found is not None}
-    if column.best is not None:
-        place, verdict = column.best, "is better than every other method"
+    sign = column.better or 1
+    place = max(values, key=lambda place: sign * values[place])
+    name, remarks = material.methods[place].name, []
+    others = [other for other in values if other != place]
+    found = [column.between(place, other) for other in others]
+    corrected = holm([None if one is None else one.p for one in found])
+    unclear = [
+        material.methods[other].name
+        for other, p in zip(others, corrected, strict=True)
+        if p is None or p >= material.options.alpha
+    ]
+    on = f"On {named(material, column)},"
+    if not others:
+        verdict = f"{on} {name} can be compared with no other method."
+    elif not unclear:
+        verdict = f"{on} {name} is better than every other method."
     else:
-        place, verdict = max(values, key=lambda place: column.better * values[place]), "scores highest, but not clearly"
-    headline = _change(material, column, place) if place != material.baseline else _alone(material, column)
-    p = [column.between(place, other) for other in values if other != place]
-    closest = min((found for found in p if found is not None), key=lambda found: abs(found.value), default=None)
-    nearest = ""
-    if closest is not None and closest.low is not None:
-        nearest = (
-            f"Nearest other method: {number(-abs(closest.value), sign=True)} "
-            f"(interval of the difference {number(closest.low, sign=True)} to {number(closest.high, sign=True)})."
+        verdict = f"{on} {name} scores {'highest' if sign > 0 else 'lowest'}, but not clearly."
+        told = ", ".join(unclear[:_MOST_NAMED]) + (
+            f" and {len(unclear) - _MOST_NAMED} more" if len(unclear) > _MOST_NAMED else ""
         )
-    return Headline(
-        f"On {column.name}, {material.methods[place].name} {verdict}.",
-        headline.before, headline.after, headline.change, headline.clear, headline.evidence,
-        (*headline.remarks, *([nearest] if nearest else [])),
-    )  # fmt: skip
+        remarks.append(f"It cannot be told from {told}.")
+    if others and not unclear:
+        second = min(range(len(others)), key=lambda at: abs(values[others[at]] - values[place]))
+        lead = found[second]
+        if lead is not None and lead.low is not None and lead.high is not None:
+            ends = sorted((sign * lead.low, sign * lead.high))
+            remarks.append(
+                f"It leads {material.methods[others[second]].name}, the next, by {number(abs(lead.value))} "
+                f"({number(ends[0])} to {number(ends[1])})."
+            )
+    missing = [method.name for other, method in enumerate(material.methods) if other not in values]
+    if missing:
+        remarks.append(f"Without a {column.name} that can be compared: {', '.join(missing)}.")
+    change = _change(material, column, place) if place != material.baseline else _alone(material, column, place)
+    return replace(change, verdict=verdict, clear=change.clear, remarks=(*change.remarks, *remarks))
 
 
 def _change(material: Material, column: Column, place: int) -> Headline:
@@ -73,7 +103,8 @@ def _change(material: Material, column: Column, place: int) -> Headline:
     before, after = material.baseline_method.name, material.methods[place].name
     found = column.differences[place]
     if found is None:
-        reason = f"one of them has no {column.name} that can be set against the other's"
+        without = [name for at, name in ((material.baseline, before), (place, after)) if column.runs[at] is None]
+        reason = f"{' and '.join(without)} has no {column.name} of this split that can be set against the other's"
         return Headline(f"{after} is not compared with {before}: {reason}.", clear=False)
     holds = material.columns.holds(column, place)
     old, new = column.estimates[material.baseline], column.estimates[place]
@@ -87,9 +118,8 @@ def _change(material: Material, column: Column, place: int) -> Headline:
     if old.value > 0:
         change = f"{number(100 * found.value / old.value, 1, sign=True)} %"
     return Headline(
-        f"From {before} to {after}, {column.name} {verb}.",
+        f"From {before} to {after}, {named(material, column)} {verb}.",
         number(old.value), number(new.value), change, holds, evidence(material, column, place, found),
-        _decoded_differently(material, place),
     )  # fmt: skip
 
 
@@ -98,47 +128,37 @@ def evidence(material: Material, column: Column, place: int, found: Difference) 
     said = [f"Difference {number(found.value, sign=True)}"]
     if found.low is not None:
         low, high = number(found.low, sign=True), number(found.high, sign=True)
-        said.append(f"{material.options.confidence:.0%} interval {low} to {high}")
-    p = material.columns.p(column, place)
+        said.append(f"{material.options.share} interval {low} to {high}")
+    p, compared = material.columns.p(column, place), material.columns.corrected_for(column)
     if p is not None:
-        compared = sum(value is not None for value in column.p_values)
-        corrected = f" corrected for {compared} comparisons" if compared > 1 and p != column.p_values[place] else ""
+        corrected = f" corrected for {compared} comparisons" if compared > 1 else ""
         said.append(f"p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}{corrected}")
-    text = f"{', '.join(said)}. {_basis(column, place)}"
     counts = _images(material, column, place)
-    return f"{text} {counts}" if counts else text
+    return " ".join(filter(None, [f"{', '.join(said)}.", _basis(material, column, [material.baseline, place]), counts]))
 
 
-def _basis(column: Column, place: int) -> str:
-    """What an interval was made from."""
-    mine, theirs = column.runs[place], column.runs[column.baseline]
-    seeds = [len(runs.values) for runs in (theirs, mine) if runs is not None]
-    if column.images and max(seeds) > 1:
-        counted = " and ".join(map(str, seeds)) if len(set(seeds)) > 1 else str(seeds[0])
-        return f"Paired bootstrap over {column.images:,} images, and over seeds ({counted})."
-    if column.images:
-        return f"Paired bootstrap over {column.images:,} images; of one seed each, it holds for these runs alone."
-    return "Over seeds alone." if max(seeds) > 1 else "One seed each: nothing tells how sure it is."
+def _basis(material: Material, column: Column, places: Sequence[int]) -> str:
+    """What an interval was made from, and what it does not speak of."""
+    of_places = {place: runs for place in places if (runs := column.runs[place]) is not None}
+    seeds = [len(runs.values) for runs in of_places.values()]
+    single = [material.methods[place].name for place, runs in of_places.items() if len(runs.values) == 1]
+    if column.images < 2:
+        return "Over seeds alone." if min(seeds) > 1 else "One seed: nothing tells how sure it is."
+    if max(seeds) == 1:
+        these = "this run" if len(seeds) == 1 else "these runs"
+        return f"Bootstrap over {column.images:,} images; of one seed each, it holds for {these} alone."
+    counted = " and ".join(map(str, seeds)) if len(set(seeds)) > 1 else str(seeds[0])
+    text = f"Bootstrap over {column.images:,} images, and over seeds ({counted})."
+    return text + (f" Of {single[0]} there is one: how others of its seeds would do is not counted." if single else "")
 
 
 def _images(material: Material, column: Column, place: int) -> str:
     """On how many images a method is better, equal and worse, by their means over seeds."""
     found = image_scores(material, column.name)
-    if found is None or found.of_corpus or found.signature != column.signature or place == material.baseline:
+    if found is None or found.of_corpus or found.signature != column.signature:
         return ""
-    old, new = found.means.get(material.baseline), found.means.get(place)
-    if old is None or new is None:
+    gains = found.gains(place, material.baseline)
+    if gains is None:
         return ""
-    difference = new - old
-    better, worse = int((difference > 0).sum()), int((difference < 0).sum())
-    return f"Better on {better:,} images, equal on {np.sum(difference == 0):,}, worse on {worse:,}."
-
-
-def _decoded_differently(material: Material, place: int) -> tuple[str, ...]:
-    ways = [
-        dict.fromkeys(run.evaluation.decoding or "unknown" for run in material.methods[method].runs)
-        for method in (material.baseline, place)
-    ]
-    if ways[0] == ways[1]:
-        return ()
-    return (f"The captions were decoded differently: {', '.join(ways[0])} and {', '.join(ways[1])}.",)
+    better, worse = int((gains > 0).sum()), int((gains < 0).sum())
+    return f"Better on {better:,} images, equal on {len(gains) - better - worse:,}, worse on {worse:,}."

@@ -5,7 +5,8 @@ from functools import partial
 
 import numpy as np
 
-from rlcap.reporting.drawing.curves import HELD_OUT, figure_group
+from rlcap.reporting.comparable import better_of
+from rlcap.reporting.drawing.curves import HELD_OUT, figure_group, name_in_group
 from rlcap.reporting.material import Material
 from rlcap.reporting.reading.runs import Run
 from rlcap.reporting.tables import Cell, Table, number, significant
@@ -36,8 +37,9 @@ def training_table(material: Material) -> Table | None:
         for place, method in enumerate(material.methods)
     ]
     notes = (
-        "Means over seeds; below, the lowest and the highest seed. Scores elsewhere are of the checkpoint that was "
-        "best on the held-out split, the step tested; the last held-out score tells what became of the run later.",
+        "Means over seeds; below, the lowest and the highest seed. Scores elsewhere are of the step tested: of a test "
+        "split the checkpoint that was best on the held-out split by evaluation.best, CIDEr-D unless it is set. The "
+        "last held-out score tells what became of the run later.",
         "KL is in nats per caption from where the run started, as last measured. Gradient variances can be compared "
         "where methods estimate the same gradient.",
     )
@@ -66,7 +68,8 @@ def _logged(run: Run, key: str, place: int) -> float | None:
 
 
 def _held_out(run: Run, metric: str, best: bool) -> float | None:
-    key = next((key for key in run.curves if figure_group(key) == HELD_OUT and key.endswith(f"/{metric}")), None)
+    key = next((key for key in run.curves if figure_group(key) == HELD_OUT and name_in_group(key) == metric), None)
     if key is None:
         return None
-    return float(run.curves[key].values.max()) if best else _logged(run, key, -1)
+    sign = better_of(metric, [run]) or 1
+    return sign * float((sign * run.curves[key].values).max()) if best else _logged(run, key, -1)

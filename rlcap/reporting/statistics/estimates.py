@@ -178,7 +178,7 @@ def difference(runs: Runs, baseline: Runs, confidence: float = 0.95) -> Differen
     value = _rounded(float(runs.values.mean() - baseline.values.mean()), sides)
     seeds = (len(runs.values), len(baseline.values))
     found = _error(sides, _resampled_difference(runs, baseline))
-    if found is None:
+    if found is None or (found[0] == 0 and value != 0):  # what never varied tells nothing of how much it might
         return Difference(value, None, None, None, None, None, seeds)
     error, degrees = found
     half = _half_width(error, degrees, confidence)
@@ -186,9 +186,7 @@ def difference(runs: Runs, baseline: Runs, confidence: float = 0.95) -> Differen
 
 
 def _p_value(value: float, error: float, degrees: float) -> float:
-    if value == 0:
-        return 1.0
-    return float(2 * stdtr(degrees, -abs(value) / error)) if error > 0 else 0.0
+    return 1.0 if value == 0 else float(2 * stdtr(degrees, -abs(value) / error))
 
 
 def _resampled_difference(runs: Runs, baseline: Runs) -> Float[np.ndarray, " resamples"] | None:

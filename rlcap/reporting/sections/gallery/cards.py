@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from rlcap.reporting.drawing.svg import Mark
-from rlcap.reporting.page.blocks import Block, swatch
+from rlcap.reporting.page.blocks import Block
 from rlcap.reporting.page.escape import item, name, plain, text
+from rlcap.reporting.page.legend import swatch
 from rlcap.reporting.tables import number
 
 # So many examples stand in Markdown.
