@@ -145,9 +145,14 @@ def _algorithm(run: Run) -> str:
 def _summary(run: Run, origin: Origin) -> str:
     family = class_name(run.setting("policy", "class_path"))
     what = "An image captioner" if family in ("", "load_policy") else f"An image captioner ({plain(family)})"
+    unchanged = (
+        " These weights are those that it started from: no later step was better on the held-out split."
+        if run.evaluation.step == 0
+        else ""
+    )
     return (
         f"{what}, {origin.told}, and trained with {plain(_algorithm(run))} by "
-        "rlcap, which fine-tunes captioners by reinforcement learning."
+        f"rlcap, which fine-tunes captioners by reinforcement learning.{unchanged}"
     )
 
 

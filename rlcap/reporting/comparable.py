@@ -119,7 +119,8 @@ def _counted(
     remarks: dict[str, str] = {}
     once = np.ones((len(images.image_ids), 1))
     for run in compared:
-        if run.name not in of_bleu or len(images.image_ids) < 2:
+        referred = all(run.evaluation.predictions[image_id].references for image_id in images.image_ids)
+        if run.name not in of_bleu or len(images.image_ids) < 2 or not referred:
             continue
         statistic = _bleu(run, images)
         recounted = statistic(once)[:, 0]

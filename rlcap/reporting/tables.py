@@ -38,6 +38,8 @@ def number(value: float | int | None, digits: int = 3, sign: bool = False) -> st
     """The value as text, with a true minus and grouped thousands; a dash for None."""
     if value is None:
         return MISSING
+    if abs(value) >= 1e15:
+        return f"{value:{'+' if sign else ''}.2e}".replace("-", "−")
     if round(value, digits) == 0:
         return f"{0:.{digits}f}"  # without a sign
     return f"{value:{'+' if sign else ''},.{digits}f}".replace("-", "−")

@@ -128,7 +128,10 @@ class Trackers:
 
 def spread(rows: Sequence[Any], count: int) -> list[Any]:
     """So many of the rows, evenly spread, the first and the last among them; all where there are no more."""
-    return [rows[place] for place in sorted({round(place) for place in np.linspace(0, len(rows) - 1, count)})]
+    return [
+        rows[place]
+        for place in sorted({round(place) for place in np.linspace(0, len(rows) - 1, min(count, len(rows)))})
+    ]
 
 
 def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Setting]:
@@ -211,7 +214,10 @@ def _wandb_id(file: Path) -> str:
     """The id by which wandb knows the run again when it goes on."""
     if not file.is_file():
         file.write_text(json.dumps({"id": secrets.token_hex(4)}) + "\n")
-    return str(json.loads(file.read_text())["id"])
+    try:
+        return str(json.loads(file.read_text())["id"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} is damaged: remove it, and wandb takes the run for a new one") from error
 
 
 @contextmanager

@@ -121,6 +121,13 @@ def test_how_soon_a_gain_was_reached_by_hand(timed):
     assert not [column for column in no_gain.columns if column.startswith("To ")]
 
 
+def test_times_next_to_nothing_have_no_rate(timed):
+    steps, counts = [{"step": 1, "time/step": 5e-324}], [{"step": 1, "images": 240, "captions": 1200}]
+    table = cost_table(material_of(timed("a", 0, steps, counts)))
+    assert "Training time" in table.columns
+    assert not [column for column in table.columns if column.endswith("per second")]
+
+
 def test_runs_without_times_have_no_such_section(make_seed):
     rows = [{"step": 1, "reward/sampled": 1.0}]
     assert section(material_of(make_seed("a", 0, [1.0], rows=rows))) is None

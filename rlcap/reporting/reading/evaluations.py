@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from rlcap.markdown import clean
-from rlcap.reporting.reading.files import LONGEST_KEY, Source, as_count, as_mapping, as_number, is_folder
+from rlcap.reporting.reading.files import LONGEST_KEY, Source, as_count, as_mapping, as_score, is_folder
 from rlcap.reporting.reading.mappings import read_mapping
 from rlcap.reporting.reading.predictions import Prediction, Predictions
 
@@ -46,7 +46,7 @@ def read_evaluation(folder: Path, split: str, reader: Predictions, notes: list[s
     summary = read_mapping(source, notes)
     scores = {}
     for metric, entry in as_mapping(summary.get("scores")).items():
-        value, signature = as_number(as_mapping(entry).get("value")), as_mapping(entry).get("signature")
+        value, signature = as_score(as_mapping(entry).get("value")), as_mapping(entry).get("signature")
         if not 0 < len(metric) <= LONGEST_KEY:
             notes.append(f"{source.name}: a metric's name is empty or longer than {LONGEST_KEY} characters")
         elif value is None:
@@ -58,7 +58,7 @@ def read_evaluation(folder: Path, split: str, reader: Predictions, notes: list[s
     statistics = {
         key: number
         for key, value in as_mapping(summary.get("statistics")).items()
-        if 0 < len(key) <= LONGEST_KEY and (number := as_number(value)) is not None
+        if 0 < len(key) <= LONGEST_KEY and (number := as_score(value)) is not None
     }
     predictions = reader.read(Source(folder, f"{label}/predictions.jsonl"), notes)
     images = as_count(summary.get("images"))

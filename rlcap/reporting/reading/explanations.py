@@ -166,7 +166,7 @@ def _explanation(row: Mapping[str, Any], odd: Counter[str]) -> Explanation | Non
         box,
         maps,
         _of_words(row.get("strength"), "strength", words, odd),
-        _of_words(row.get("probability"), "probability", words, odd),
+        tuple(min(max(one, 0.0), 1.0) for one in _of_words(row.get("probability"), "probability", words, odd)),
         _graph_of(row, "scene_graph", odd),
         _graph_of(row, "reference_graph", odd),
         tuple(plans),

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from rlcap.errors import UserError
 
 LONGEST_KEY = 200
+_LARGEST_SCORE = 1e100
 
 
 class ReportError(UserError):
@@ -86,6 +87,12 @@ def as_number(value: object) -> float | None:
     except OverflowError:
         return None
     return number if isfinite(number) else None
+
+
+def as_score(value: object) -> float | None:
+    """The value as a number that sums and squares of many like it do not overflow, or None if it is not one."""
+    number = as_number(value)
+    return None if number is None or abs(number) > _LARGEST_SCORE else number
 
 
 def as_count(value: object) -> int | None:

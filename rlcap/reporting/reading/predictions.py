@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from rlcap.reporting.reading.cache import Cache, digest_of, pack_json, unpack_json
-from rlcap.reporting.reading.files import LONGEST_KEY, Source, as_mapping, as_number
+from rlcap.reporting.reading.files import LONGEST_KEY, Source, as_mapping, as_number, as_score
 from rlcap.reporting.reading.lines import read_objects
 
 
@@ -101,7 +101,7 @@ def _parse(known: dict[tuple[str, ...], tuple[str, ...]], source: Source, notes:
         named = row.get("references", [])
         references = _texts(named)
         odd += not isinstance(named, list) or len(references) < len(named)
-        scores = {metric: as_number(value) for metric, value in as_mapping(row.get("scores")).items()}
+        scores = {metric: as_score(value) for metric, value in as_mapping(row.get("scores")).items()}
         ended = row.get("ended")
         predictions[image_id] = Prediction(
             image_id,

@@ -20,6 +20,8 @@ _SHARES = (0.5, 0.9)
 # Runs of one method that differ by more than this factor were not alone on their machine.
 _MOST_SPREAD = 1.5
 _MOST_COUNTED = 2.0**53
+# No training is shorter; a rate over less would be no finite number.
+_LEAST_SECONDS = 1e-6
 _PHASES = (
     "Mean over logged steps and seeds. Rollout is acting without what is shown of it apart: encoding images, decoding "
     "captions, scoring. Other is what the phases leave of the step."
@@ -43,7 +45,9 @@ def per_second(run: Run, counter: str) -> float | None:
     """Images or captions for each second of training steps; None where none were counted."""
     seconds, steps = run.training_seconds, run.steps
     counts = None if steps is None else run.count_at(counter, np.array([steps], dtype=np.float64))
-    return float(counts[0]) / seconds if seconds and counts is not None and 0 < counts[0] < _MOST_COUNTED else None
+    if seconds is None or seconds < _LEAST_SECONDS or counts is None or not 0 < counts[0] < _MOST_COUNTED:
+        return None
+    return float(counts[0]) / seconds
 
 
 def peak_gibibytes(run: Run) -> float | None:
