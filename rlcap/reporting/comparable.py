@@ -6,7 +6,7 @@ added up again. Others, such as METEOR's or CHAIR's of a whole corpus, are kept 
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -82,7 +82,7 @@ def _number(run: Run, metric: str, images: SharedImages) -> tuple[str, _Number]:
     complete = run.name in images.complete
     known = [prediction.scores[metric] for prediction in own.values() if metric in prediction.scores]
     shared = [own[image_id].scores.get(metric) for image_id in images.image_ids]
-    of_images = bool(known) and is_mean(score.value, float(np.mean(known)))
+    of_images = bool(known) and not _BLEU.match(signature) and is_mean(score.value, float(np.mean(known)))
     if of_images and (complete or "df:corpus" not in signature):
         missing = shared.count(None)
         if not missing:
@@ -95,11 +95,15 @@ def _number(run: Run, metric: str, images: SharedImages) -> tuple[str, _Number]:
 
 
 def _apart(found: Mapping[Key, Mapping[str, _Number]], odd_bleu: Mapping[str, str]) -> dict[Key, dict[str, _Number]]:
-    """The same, numbers that are not what their captions give apart from those of the same signature that are."""
+    """The same, numbers that are not what their captions give apart from those of the same signature that are.
+
+    Where most are no means, those that are happen to be: the metric is one of the whole corpus.
+    """
     apart: dict[Key, dict[str, _Number]] = {}
     for (metric, signature), of_key in found.items():
-        means = any(own.scores is not None for own in of_key.values())
-        for name, own in of_key.items():
+        means = 2 * sum(own.scores is not None for own in of_key.values()) >= len(of_key)
+        for name, number_of_run in of_key.items():
+            own = number_of_run if means else replace(number_of_run, scores=None)
             odd = (means and own.scores is None) or (name in odd_bleu and _BLEU.match(signature))
             kept = f"{signature}, not what its captions give ({name})" if odd else signature
             apart.setdefault((metric, kept), {})[name] = own

@@ -246,6 +246,15 @@ def test_a_corpus_score_that_cannot_be_resampled_rests_on_seeds_alone(make_seed)
     assert column.estimates[1].high == pytest.approx(0.32 + half, rel=1e-4)
 
 
+def test_a_corpus_score_that_happens_to_be_a_mean_stays_in_its_column(make_seed):
+    folders = [make_seed(f"a-{n}", n, [2.0] * 4) for n in range(3)]
+    for value, folder in zip((0.3, 0.31, 0.1), folders, strict=True):  # the last happens to be the captions' mean
+        rescore(folder, "METEOR", value, "METEOR|v:1.5", [0.1] * 4)
+        rescore(folder, "BLEU-1", 1.0, "BLEU-1|length:closest|tok:ptb", [1.0] * 4)
+    columns = material_of(folders).columns.scores
+    assert [(column.name, column.images) for column in columns] == [("CIDEr-D", 4), ("METEOR", 0), ("BLEU-1", 4)]
+
+
 def test_interquartile_means(make_seed):
     scores = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 107.0]
     column = material_of([make_seed("a-0", 0, scores)], aggregate="interquartile_mean").main

@@ -256,8 +256,8 @@ class Headline(Block):
 
     def markdown(self) -> str:
         numbers = f"{self.before} → {self.after} ({self.change})." if self.before else self.after and f"{self.after}."
-        first = " ".join(f"**{plain(part)}**" for part in (self.verdict, numbers) if part)
-        return " ".join([first, *(plain(line) for line in (self.evidence, *self.remarks) if line)])
+        first = " ".join(f"**{inside(part, 2000)}**" for part in (self.verdict, numbers) if part)
+        return " ".join([first, *(inside(line, 2000) for line in (self.evidence, *self.remarks) if line)])
 
 
 @dataclass(frozen=True)
