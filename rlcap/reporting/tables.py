@@ -45,6 +45,11 @@ def number(value: float | int | None, digits: int = 3, sign: bool = False) -> st
     return f"{value:{'+' if sign else ''},.{digits}f}".replace("-", "−")
 
 
+def probability(p: float | None) -> str:
+    """A p-value as text, empty where there is none."""
+    return "" if p is None else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as a person says them."""
     if seconds < 60:

@@ -10,6 +10,9 @@ from rlcap.reporting.page.escape import inside, item, name, plain, text
 from rlcap.reporting.page.legend import legend_html, numbered
 from rlcap.reporting.tables import Cell, Table
 
+# More remarks than these are folded away.
+_MOST_REMARKS = 8
+
 
 class Block(ABC):
     """A piece of a section."""
@@ -268,8 +271,10 @@ class Remarks(Block):
     lines: tuple[str, ...]
 
     def html(self) -> str:
-        items = "".join(f"<li>{text(line)}</li>" for line in self.lines)
-        return f'<aside class="remarks"><h2>{text(self.title)}</h2><ul>{items}</ul></aside>'
+        items = [f"<li>{text(line)}</li>" for line in self.lines]
+        shown, rest = "".join(items[:_MOST_REMARKS]), "".join(items[_MOST_REMARKS:])
+        more = f"<details><summary>{len(items) - _MOST_REMARKS} more</summary><ul>{rest}</ul></details>" if rest else ""
+        return f'<aside class="remarks"><h2>{text(self.title)}</h2><ul>{shown}</ul>{more}</aside>'
 
     def markdown(self) -> str:
         return f"## {plain(self.title)}\n\n" + "\n".join(item(line) for line in self.lines)

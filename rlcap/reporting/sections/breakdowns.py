@@ -14,7 +14,7 @@ from rlcap.reporting.sections.group_scores import GroupScores, score_groups
 from rlcap.reporting.sections.image_pairs import pair_blocks
 from rlcap.reporting.sections.section import Section
 from rlcap.reporting.statistics.estimates import Difference
-from rlcap.reporting.tables import Cell, Table, number
+from rlcap.reporting.tables import Cell, Table, number, probability
 
 _MOST_METRICS = 5
 # Methods with more lines than this to a group could not be told apart.
@@ -135,7 +135,7 @@ def _table(material: Material, breakdown: Breakdown, scored: GroupScores) -> Tab
             lines = [_interval(found.low, found.high)]
             if apart is not None:
                 lines += [f"{number(apart.value, sign=True)} {_interval(apart.low, apart.high, sign=True)}"]
-                lines += [_probability(scored.corrected[place][method])]
+                lines += [probability(scored.corrected[place][method])]
             cells.append(
                 Cell(number(found.value), "\n".join(filter(None, lines)), scored.holds(place, method), found.value)
             )
@@ -151,10 +151,6 @@ def _table(material: Material, breakdown: Breakdown, scored: GroupScores) -> Tab
 
 def _interval(low: float | None, high: float | None, sign: bool = False) -> str:
     return "" if low is None or high is None else f"[{number(low, sign=sign)}, {number(high, sign=sign)}]"
-
-
-def _probability(p: float | None) -> str:
-    return "" if p is None else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def _csv(

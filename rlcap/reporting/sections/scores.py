@@ -14,7 +14,7 @@ from rlcap.reporting.page.csv_text import csv_of
 from rlcap.reporting.page.latex import latex_table
 from rlcap.reporting.sections.section import Section
 from rlcap.reporting.statistics.correction import holm
-from rlcap.reporting.tables import Cell, Table, number
+from rlcap.reporting.tables import Cell, Table, number, probability
 
 _UP, _DOWN = "▲", "▼"
 _DIGITS = {
@@ -129,7 +129,7 @@ def pair_table(material: Material) -> Table | None:
             value = sign * difference.value
             holds = p is not None and p < material.options.alpha
             arrow = f" {_UP if value > 0 else _DOWN}" if holds else ""
-            cells.append(Cell(number(value, sign=True) + arrow, "" if p is None else _p(p), sort=value))
+            cells.append(Cell(number(value, sign=True) + arrow, probability(p), sort=value))
         rows.append(tuple(cells))
     return Table(
         f"Every method against every other on {column.name}",
@@ -140,10 +140,6 @@ def pair_table(material: Material) -> Table | None:
             "of scores is corrected for; below, the corrected p-value.",
         ),
     )
-
-
-def _p(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def _seeds(material: Material, place: int) -> Cell:

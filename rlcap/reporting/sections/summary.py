@@ -10,7 +10,7 @@ from rlcap.reporting.material import Material
 from rlcap.reporting.page.blocks import Block, Figures, Heading, Headline, Remarks
 from rlcap.reporting.statistics.correction import holm
 from rlcap.reporting.statistics.estimates import Difference
-from rlcap.reporting.tables import number
+from rlcap.reporting.tables import number, probability
 
 # More methods than this are told by the best of them and a figure.
 _MOST_HEADLINES = 3
@@ -132,7 +132,7 @@ def evidence(material: Material, column: Column, place: int, found: Difference) 
     p, compared = material.columns.p(column, place), material.columns.corrected_for(column)
     if p is not None:
         corrected = f" corrected for {compared} comparisons" if compared > 1 else ""
-        said.append(f"p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}{corrected}")
+        said.append(f"{probability(p)}{corrected}")
     counts = _images(material, column, place)
     return " ".join(filter(None, [f"{', '.join(said)}.", _basis(material, column, [material.baseline, place]), counts]))
 
