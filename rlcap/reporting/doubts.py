@@ -7,15 +7,16 @@ import numpy as np
 from rlcap.reporting.comparable import is_mean
 from rlcap.reporting.methods import Method
 from rlcap.reporting.names import MEANS
+from rlcap.reporting.options import MAIN_METRIC
 from rlcap.reporting.reading.files import ReportError
 from rlcap.reporting.reading.runs import Run
 from rlcap.reporting.tables import number
 
 
 def check_metric(runs: Sequence[Run], metric: str) -> None:
-    """Make sure that a run has a score of that name, if any has a score."""
+    """Make sure that a run has a score of the name that was asked for, if any has a score."""
     names = dict.fromkeys(name for run in runs for name in run.evaluation.scores)
-    if names and metric not in names:
+    if names and metric not in names and metric != MAIN_METRIC:  # which reward models do not have
         raise ReportError(f"no run has a score called {metric!r}: --metric is one of {', '.join(names)}")
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from rlcap.reporting.reading.files import ReportError
 
+MAIN_METRIC = "CIDEr-D"
 Aggregate = Literal["mean", "interquartile_mean"]
 Correction = Literal["column", "table", "none"]
 
@@ -33,7 +34,7 @@ class ReportOptions:
     """
 
     split: str = "test"
-    metric: str = "CIDEr-D"
+    metric: str = MAIN_METRIC
     title: str | None = None
     baseline: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
