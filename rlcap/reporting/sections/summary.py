@@ -7,7 +7,8 @@ from rlcap.reporting.columns import Column
 from rlcap.reporting.drawing.forest import draw_forest
 from rlcap.reporting.image_scores import image_scores
 from rlcap.reporting.material import Material
-from rlcap.reporting.page.blocks import Block, Figures, Heading, Headline, Remarks
+from rlcap.reporting.page.blocks import Block, Figures, Heading
+from rlcap.reporting.page.headline import Headline, Remarks
 from rlcap.reporting.statistics.correction import holm
 from rlcap.reporting.statistics.estimates import Difference
 from rlcap.reporting.tables import number, probability
