@@ -236,7 +236,7 @@ def check(folder, cache):
     steps = np.array([0.0, 3.0, 1e6])
     for counted in (run.seconds_at(steps), run.count_at("images", steps), run.count_at("captions", steps)):
         assert counted is None or np.isfinite(counted).all()
-    assert isinstance(run.started_from + run.kind + run.setting("training", "seed"), str)
+    assert isinstance(run.kind + run.setting("training", "seed"), str)
     json.dumps([run.config, run.environment, [p.metadata for p in run.evaluation.predictions.values()]])
 
 

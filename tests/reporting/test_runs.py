@@ -190,13 +190,6 @@ def test_a_run_that_has_not_taken_its_steps_says_so(run_folder):
     assert not read(run_folder).finished  # the validation split all along
 
 
-@pytest.mark.parametrize(
-    ("directory", "name"), [("runs/xe", "xe"), ("/a/xe/", "xe"), (None, ""), ({"a": "b"}, ""), ("..", "..")]
-)
-def test_what_a_policy_was_loaded_from(directory, name):
-    assert a_run(config={"policy": {"init_args": {"directory": directory}}}).started_from == name
-
-
 def test_a_reward_model_beside_policies(tmp_path, two_runs):
     """Its rows are judged captions, several of an image; without a configuration its checkpoint says what it is."""
     folder = tmp_path / "judge"

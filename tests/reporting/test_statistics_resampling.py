@@ -10,17 +10,18 @@ from rewards.base import Candidates
 from rewards.bleu import Bleu
 from rlcap.reporting.statistics.resampling import (
     Runs,
-    corpus_runs,
-    corpus_statistic,
     image_resamples,
     interquartile_mean,
-    interquartile_runs,
     interquartile_statistic,
     mean_runs,
     mean_runs_of,
     mean_statistic,
     resampled_runs,
 )
+
+
+def interquartile_runs(scores, blocks):
+    return resampled_runs([interquartile_statistic(scores)], blocks)[0]
 
 
 def drawn(times):
@@ -98,6 +99,11 @@ def test_interquartile_mean_by_hand_where_quarters_are_not_whole(scores, expecte
     assert interquartile_mean(np.array(scores)) == pytest.approx(expected, rel=1e-12)
 
 
+def bleu_of(candidates, bleu):
+    counted = [bleu.resampled(each, bleu(each)) for each in candidates]
+    return lambda times: np.stack([run(times) for run in counted])
+
+
 def test_bleu_of_runs_is_that_of_the_resampled_captions():
     references = [
         ["a red ball on the grass", "the ball is red"],
@@ -110,13 +116,13 @@ def test_bleu_of_runs_is_that_of_the_resampled_captions():
     bleu = Bleu(2)
     candidates = [Candidates(captions, references=references) for captions in methods]
     blocks = list(image_resamples(len(references), 25, seed=0))
-    found = corpus_runs([bleu.resampled(each, bleu(each)) for each in candidates], blocks)
+    found = resampled_runs([bleu_of(candidates, bleu)], blocks)[0]
     np.testing.assert_allclose(found.values, [bleu.corpus(each) for each in candidates], rtol=1e-12)
     expected = [[bleu.corpus(each.select(rows.tolist())) for rows in drawn(blocks[0])] for each in candidates]
     assert np.ptp(expected) > 0.1
     np.testing.assert_allclose(found.resampled, expected, rtol=1e-12)
     mixed = resampled_runs(
-        [corpus_statistic([bleu.resampled(each, bleu(each)) for each in candidates]), mean_statistic(np.eye(12))],
+        [bleu_of(candidates, bleu), mean_statistic(np.eye(12))],
         blocks,
     )
     np.testing.assert_array_equal(mixed[0].resampled, found.resampled)

@@ -80,12 +80,6 @@ class Run:
         return guarded and at_the_end and bool(self.evaluation.scores)
 
     @property
-    def started_from(self) -> str:
-        """The name of the folder that the policy was loaded from; empty where it was not."""
-        directory = self.setting("policy", "init_args", "directory")
-        return Path(directory).name
-
-    @property
     def training_seconds(self) -> float | None:
         """What all steps took; None where it cannot be told."""
         if self.steps is None:

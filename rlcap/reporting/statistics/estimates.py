@@ -16,7 +16,7 @@ mean over three seeds cover 92%, these 94%; of two seeds, 87% and 90% (``benchma
 exact: between one seed each, the mean over images gives the paired t-test; numbers whose images are not resampled give
 Welch's t-test.
 
-With a single seed nothing is known of the seeds: the statement is about that seed alone (``seeds_varied``).
+With a single seed nothing is known of the seeds: the statement is about that seed alone.
 """
 
 from collections.abc import Sequence
@@ -52,11 +52,6 @@ class Estimate:
     degrees: float | None
     seeds: int
 
-    @property
-    def seeds_varied(self) -> bool:
-        """Whether the interval counts the variation among seeds; otherwise it is about this one seed."""
-        return self.seeds > 1
-
 
 @dataclass(frozen=True)
 class Difference:
@@ -79,11 +74,6 @@ class Difference:
     degrees: float | None
     p: float | None
     seeds: tuple[int, int]
-
-    @property
-    def seeds_varied(self) -> bool:
-        """Whether the interval counts the variation among seeds on both sides; otherwise a side has only this seed."""
-        return min(self.seeds) > 1
 
 
 @dataclass(frozen=True)

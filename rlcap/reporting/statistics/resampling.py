@@ -1,4 +1,4 @@
-"""The statistics of runs on resamples of the images they all captioned: means, interquartile means, corpus metrics.
+"""The statistics of runs on resamples of the images they all captioned: means, interquartile means, or any other.
 
 Resamples are drawn once, as how often each holds each image, and shared by every run and metric, so that whatever makes
 an image hard for all of them cancels in a difference::
@@ -16,7 +16,6 @@ from itertools import accumulate, pairwise
 import numpy as np
 from jaxtyping import Float, Float32, Float64
 
-from rewards.base import Resampled
 from rewards.scoring.bootstrap import resampled_times
 
 Statistic = Callable[[Float64[np.ndarray, "images resamples"]], Float64[np.ndarray, "seeds resamples"]]
@@ -148,20 +147,3 @@ def interquartile_statistic(scores: Float[np.ndarray, "seeds images"]) -> Statis
         return values
 
     return means
-
-
-def interquartile_runs(
-    scores: Float[np.ndarray, "seeds images"], blocks: Iterable[Float64[np.ndarray, "images block"]]
-) -> Runs:
-    """Each run's interquartile mean over images, on all of them and on each resample."""
-    return resampled_runs([interquartile_statistic(scores)], blocks)[0]
-
-
-def corpus_statistic(runs: Sequence[Resampled]) -> Statistic:
-    """What gives a corpus metric of each run (``Reward.resampled``), whose captions are in the order of the images."""
-    return lambda times: np.stack([run(times) for run in runs])
-
-
-def corpus_runs(runs: Sequence[Resampled], blocks: Iterable[Float64[np.ndarray, "images block"]]) -> Runs:
-    """A corpus metric of each run, such as BLEU, on all images and on each resample."""
-    return resampled_runs([corpus_statistic(runs)], blocks)[0]
