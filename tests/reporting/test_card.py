@@ -83,8 +83,8 @@ def cells_of(text: str) -> list[list[str]]:
 def test_training_writes_a_card_that_the_hub_reads(runs: tuple[Path, Path]) -> None:
     for run in runs:
         card = ModelCard.load(card_of(run))
-        data = card.data
-        assert (data.library_name, data.pipeline_tag, data.base_model) == ("rlcap", "image-to-text", None)
+        data, written = card.data, card.data.to_dict()
+        assert (written["library_name"], data.pipeline_tag, data.base_model) == ("rlcap", "image-to-text", None)
         assert (data.model_name, data.language) == (run.name, None)
         assert ("reinforcement-learning" in data.tags) == (run.name == "self-critical")
         found = {each.metric_name: (each.metric_value, each.metric_args["signature"]) for each in data.eval_results}

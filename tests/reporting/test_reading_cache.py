@@ -7,6 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
+from rlcap.reporting.reading.cache import Cache, pack_json, unpack_json
+from rlcap.reporting.reading.files import Source
 from rlcap.reporting.reading.runs import read_runs
 from rlcap.reporting.reading.watching import watch_digest
 
@@ -161,3 +163,18 @@ def test_the_digest_changes_with_whatever_a_report_reads_and_with_nothing_else(f
     seen.append(watch_digest(folders, "test"))
     seen += [watch_digest(folders[:1], "test"), watch_digest(folders, "val")]
     assert len(set(seen)) == len(seen) == 10
+
+
+def test_an_error_of_ours_is_not_taken_for_damage(folders, tmp_path):
+    source = Source(folders[0], "config.yaml")
+    cache = Cache(tmp_path / "cache")
+
+    def wrong(content):
+        raise TypeError("a mistake in the code")
+
+    def remember(unpack):
+        return cache.remembered(source, "config.json", lambda *_: "read", pack_json, unpack, [])
+
+    assert remember(wrong) == remember(unpack_json) == "read"
+    with pytest.raises(TypeError, match="a mistake in the code"):
+        remember(wrong)

@@ -5,7 +5,6 @@ import tracemalloc
 from collections import Counter
 
 import numpy as np
-import pytest
 
 from rlcap.reporting.reading.cache import Cache
 from rlcap.reporting.reading.files import Source
@@ -73,15 +72,13 @@ def test_a_long_log_takes_the_memory_of_its_numbers(tmp_path):
 def test_what_is_packed_is_unpacked_to_the_bit(tmp_path):
     rows = [{"step": step, "a": step / 3} for step in range(5)] + [{"step": 2, "\ud800 b": 1e-320, "c": -0.0}]
     curves = read_curves(write(tmp_path, rows), [])
-    again, notes = unpack_series(pack_series(curves, ["a note"], "key"), "key")
+    again, notes = unpack_series(pack_series(curves, ["a note"]))
     assert list(again) == list(curves)
     assert notes == ["a note"]
     for key, series in curves.items():
         assert again[key].steps.tobytes() == series.steps.tobytes()
         assert again[key].values.tobytes() == series.values.tobytes()
-    with pytest.raises(ValueError, match="key is another"):
-        unpack_series(pack_series(curves, [], "key"), "other")
-    assert unpack_series(pack_series({}, [], "key"), "key") == ({}, [])
+    assert unpack_series(pack_series({}, [])) == ({}, [])
 
 
 def test_timings_hold_seconds_and_bytes_alone(tmp_path):

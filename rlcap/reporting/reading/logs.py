@@ -134,7 +134,7 @@ def read_timings(source: Source, notes: list[str]) -> dict[str, Series]:
     return timings
 
 
-def pack_series(series: Mapping[str, Series], notes: list[str], key: str) -> bytes:
+def pack_series(series: Mapping[str, Series], notes: list[str]) -> bytes:
     """An .npz file: for each array of steps the matrix of the values logged at them, and the keys as JSON."""
     steps: list[Float[np.ndarray, " _points"]] = []
     members: list[list[str]] = []
@@ -144,7 +144,7 @@ def pack_series(series: Mapping[str, Series], notes: list[str], key: str) -> byt
             steps.append(one.steps)
             members.append([])
         members[place].append(name)
-    about = json.dumps({"key": key, "notes": notes, "order": list(series), "members": members})
+    about = json.dumps({"notes": notes, "order": list(series), "members": members})
     arrays = {"about": np.frombuffer(about.encode(), np.uint8)}
     for place, names in enumerate(members):
         arrays |= {f"steps_{place}": steps[place], f"values_{place}": np.stack([series[name].values for name in names])}
@@ -153,21 +153,13 @@ def pack_series(series: Mapping[str, Series], notes: list[str], key: str) -> byt
     return file.getvalue()
 
 
-def unpack_series(content: bytes, key: str) -> tuple[dict[str, Series], list[str]]:
-    """The quantities and the notes that were packed.
-
-    Raises:
-        ValueError: if they are damaged or of another key; what zip files raise, if they are no .npz file.
-    """
+def unpack_series(content: bytes) -> tuple[dict[str, Series], list[str]]:
+    """The quantities and the notes that were packed."""
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         about = json.loads(arrays["about"].tobytes())
-        if about["key"] != key:
-            raise ValueError("the key is another")
         found: dict[str, Series] = {}
         for place, names in enumerate(about["members"]):
             steps, values = arrays[f"steps_{place}"], arrays[f"values_{place}"]
-            if values.shape != (len(names), *steps.shape) or not {steps.dtype, values.dtype} == {np.dtype(np.float64)}:
-                raise ValueError("the arrays are others")
             found |= {name: Series(steps, row) for name, row in zip(names, values, strict=True)}
     return {name: found[name] for name in about["order"]}, about["notes"]
 

@@ -51,7 +51,7 @@ class Predictions:
             source, "predictions.json", partial(_parse, self._known), self._pack, self._unpack, notes
         )
 
-    def _pack(self, predictions: Mapping[str, Prediction], notes: list[str], key: str) -> bytes:
+    def _pack(self, predictions: Mapping[str, Prediction], notes: list[str]) -> bytes:
         places: dict[tuple[str, ...], int] = {}
         rows = [
             (
@@ -69,14 +69,17 @@ class Predictions:
         digest = digest_of(table)
         if digest not in self._tables:
             self._tables[digest] = table
-            self._cache.write(f"references-{digest}.json", pack_json(table, [], digest))
-        return pack_json({"references": digest, "rows": rows}, notes, key)
+            self._cache.kept.write(f"references-{digest}.json", pack_json(table, []))
+        return pack_json({"references": digest, "rows": rows}, notes)
 
-    def _unpack(self, content: bytes, key: str) -> tuple[dict[str, Prediction], list[str]]:
-        held, notes = unpack_json(content, key)
+    def _unpack(self, content: bytes) -> tuple[dict[str, Prediction], list[str]] | None:
+        held, notes = unpack_json(content)
         digest = held["references"]
         if digest not in self._tables:
-            table, _ = unpack_json(self._cache.read(f"references-{digest}.json"), digest)
+            kept = self._cache.kept.read(f"references-{digest}.json")
+            if kept is None:
+                return None
+            table, _ = unpack_json(kept)
             self._tables[digest] = tuple(self._known.setdefault(one, one) for one in map(tuple, table))
         references = self._tables[digest]
         return {
