@@ -174,4 +174,5 @@ def test_a_long_wait_says_what_for(caplog: pytest.LogCaptureFixture, monkeypatch
 
     with caplog.at_level(logging.WARNING):
         summed(InThreads(FunctionReward(slow)))(FIVE)
-    assert caplog.messages == ["still waiting for reward 'own' after 0.01 seconds"]
+    # On a busy machine starting the threads may take as long, and is a wait of its own.
+    assert set(caplog.messages) == {"still waiting for reward 'own' after 0.01 seconds"}

@@ -41,7 +41,8 @@ def named(material: Material, column: Column) -> str:
 def _drawn(material: Material, column: Column) -> tuple[Block, ...]:
     name = material.baseline_method.name
     holds = [material.columns.holds(column, place) for place in range(len(material.methods))]
-    title = f"{column.name}, {material.options.share} intervals; filled: p < {material.options.alpha:.2g}, corrected"
+    corrected = "" if material.options.correction == "none" else ", corrected"
+    title = f"{column.name}, {material.options.share} intervals; filled: p < {material.options.alpha:.2g}{corrected}"
     figure = draw_forest("summary-differences", title, material.marks, column.differences, holds, width=400)
     return () if figure is None else (Heading(f"Difference from {name}", material.marks), Figures((figure,), "wide"))
 
